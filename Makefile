@@ -1,0 +1,72 @@
+# Each target builds the environment it needs: a clone, Python 3.11 or newer, make and
+# a package index are enough. A second run installs nothing unless setup.py changed.
+
+ifndef PYTHON
+PYTHON := $(shell for p in python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$p && break; done)
+endif
+
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
+DEMO ?= runs/demo
+WORKERS ?= 2
+PYTEST ?=
+
+.PHONY: help demo test test-oldest bench lint clean
+
+help:
+	@echo "make demo    pretrain, extend eightfold, measure; writes $(DEMO)/report.html"
+	@echo "make test    run the tests (PYTEST='-k rotary' passes options on)"
+	@echo "make bench   time dense attention against jax.nn.dot_product_attention"
+	@echo "make lint    run ruff"
+	@echo "make clean   remove environments and caches; keeps runs/"
+	@echo "PYTHON=python3.12 VENV=.venv312 choose another interpreter and environment"
+
+demo: $(VENV)/.has-demo
+	$(RUN) -m experiments.demo --config=configs/demo.py --workdir=$(DEMO)
+	@echo "Open $(DEMO)/report.html; the numbers are in $(DEMO)/results.json"
+
+test: $(VENV)/.has-test
+	$(RUN) -m pytest -n $(WORKERS) $(PYTEST)
+
+# The lower bounds of setup.py are claims: this installs exactly those versions.
+test-oldest:
+	mkdir -p .venv-oldest
+	grep -oE '"[A-Za-z_-]+>=[0-9.]+"' setup.py | tr -d '"' | sed 's/>=/==/' \
+		> .venv-oldest/oldest.txt
+	$(MAKE) test VENV=.venv-oldest PIP_CONSTRAINTS='-c .venv-oldest/oldest.txt'
+
+bench: $(VENV)/.has-core
+	$(RUN) -m benchmarks.dense
+
+lint: $(VENV)/.has-test
+	$(RUN) -m ruff check .
+
+clean:
+	rm -rf .venv .venv-oldest .venv-py3* build dist *.egg-info
+	rm -rf .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp, not bin/python: an interrupted `venv` leaves an interpreter without pip.
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name one with" \
+		"PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.has-core: setup.py $(VENV)/.created
+	@echo "Installing rope_lab into $(VENV)"
+	$(PIP) $(PIP_CONSTRAINTS) -e .
+	@touch $@
+
+$(VENV)/.has-demo: setup.py $(VENV)/.created
+	@echo "Installing rope_lab and the demo's corpus into $(VENV) (about 1 GB)"
+	$(PIP) $(PIP_CONSTRAINTS) -e '.[demo]'
+	@touch $@ $(VENV)/.has-core
+
+$(VENV)/.has-test: setup.py $(VENV)/.created
+	@echo "Installing rope_lab, its corpus and the test tools into $(VENV) (about 1 GB)"
+	$(PIP) $(PIP_CONSTRAINTS) -e '.[dev,demo]'
+	@touch $@ $(VENV)/.has-core $(VENV)/.has-demo

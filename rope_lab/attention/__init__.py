@@ -1,0 +1,134 @@
+"""Attention for every position logic. `attend` picks the implementation.
+
+Legend: B batch, T queries, S keys, H query heads, K key/value heads, D head dim of
+queries and keys, C head dim of values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from rope_lab.attention.dense import dense
+from rope_lab.logic import PositionLogic
+
+__all__ = ["attend", "dense"]
+
+_KNOWN = ("auto", "dense", "tiled", "gpu", "tpu")
+Segments = Int[Array, "B S"] | tuple[Int[Array, "B T"], Int[Array, "B S"]]
+
+
+def attend(
+    q_BTHD: Float[Array, "B T H D"],
+    k_BSKD: Float[Array, "B S K D"],
+    v_BSKC: Float[Array, "B S K C"],
+    logic: PositionLogic | Callable[..., jax.Array],
+    *,
+    query_positions: Int[Array, "..."] | None = None,
+    key_positions: Int[Array, "..."] | None = None,
+    segment_ids: Segments | None = None,
+    implementation: str = "auto",
+    context_axis: str | None = None,
+) -> Float[Array, "B T H C"]:
+    """Causal attention under a position logic, or under any callable of its signature.
+
+    Args:
+      q_BTHD, k_BSKD, v_BSKC: H a multiple of K; any float dtype.
+      logic: PositionLogic, or ``logic(q, k, query_positions, key_positions)`` returning
+        float32[B, H, T, S] logits, pointwise in query and key, -inf where it hides one.
+      query_positions, key_positions: int32 [B, T] and [B, S], or [T] and [S]; default
+        keys 0..S-1 and queries S-T..S-1. In any order.
+      segment_ids: int32 [B, S] (queries are the last T), or a pair for queries and
+        keys. A query sees keys of its own segment; 0 is padding, seen by nobody.
+      implementation: "auto" or "dense"; "tiled", "gpu" and "tpu" are not built yet.
+      context_axis: mesh axis of a sequence sharded over devices; not built yet.
+
+    Returns:
+      [B, T, H, C] in the dtype of q; 0, with gradient 0, for a query that sees no key.
+
+    Raises:
+      ValueError: shapes that do not fit. NotImplementedError: what is not built yet.
+    """
+    if implementation not in _KNOWN:
+        raise ValueError(f"implementation must be one of {_KNOWN}: {implementation!r}")
+    if implementation not in ("auto", "dense"):
+        raise NotImplementedError(
+            f"implementation={implementation!r} is not built yet; use 'dense' or 'auto'"
+        )
+    if context_axis is not None:
+        raise NotImplementedError(
+            f"context_axis={context_axis!r} is not built yet; leave it None"
+        )
+    _check_shapes(q_BTHD, k_BSKD, v_BSKC)
+    queries, keys = q_BTHD.shape[1], k_BSKD.shape[1]
+    query_positions, key_positions = _positions(
+        query_positions, key_positions, q_BTHD.shape[0], queries, keys
+    )
+    visible_BTS = _at_least_2d(query_positions)[:, :, None] >= (
+        _at_least_2d(key_positions)[:, None, :]
+    )
+    if segment_ids is not None:
+        visible_BTS = visible_BTS & _same_segment(segment_ids, queries, keys)
+    return dense(
+        q_BTHD, k_BSKD, v_BSKC, logic, query_positions, key_positions, visible_BTS
+    )
+
+
+def _check_shapes(q_BTHD: jax.Array, k_BSKD: jax.Array, v_BSKC: jax.Array) -> None:
+    shapes = f"q {q_BTHD.shape}, k {k_BSKD.shape}, v {v_BSKC.shape}"
+    if not q_BTHD.ndim == k_BSKD.ndim == v_BSKC.ndim == 4:
+        raise ValueError(f"attend needs [batch, tokens, heads, dims] arrays: {shapes}")
+    if q_BTHD.shape[0] != k_BSKD.shape[0] or k_BSKD.shape[:3] != v_BSKC.shape[:3]:
+        raise ValueError(f"batch, keys or key heads disagree: {shapes}")
+    if q_BTHD.shape[-1] != k_BSKD.shape[-1]:
+        raise ValueError(f"queries and keys need the same head dim: {shapes}")
+    if q_BTHD.shape[2] % k_BSKD.shape[2]:
+        raise ValueError(f"query heads must be a multiple of key heads: {shapes}")
+
+
+def _positions(query_positions, key_positions, batch: int, queries: int, keys: int):
+    if query_positions is None and key_positions is None and queries > keys:
+        raise ValueError(
+            f"{queries} queries for {keys} keys: the default positions make the "
+            "queries the last of the keys; give query_positions and key_positions"
+        )
+    if key_positions is None:
+        key_positions = jnp.arange(keys, dtype=jnp.int32)
+    if query_positions is None:
+        query_positions = jnp.arange(keys - queries, keys, dtype=jnp.int32)
+    checked = []
+    for name, positions, length in (
+        ("query_positions", query_positions, queries),
+        ("key_positions", key_positions, keys),
+    ):
+        positions = jnp.asarray(positions)
+        if not jnp.issubdtype(positions.dtype, jnp.integer):
+            raise ValueError(f"{name} must be int32, got {positions.dtype}")
+        if positions.shape not in ((length,), (batch, length), (1, length)):
+            raise ValueError(
+                f"{name} must have shape [{length}] or [{batch}, {length}], got "
+                f"{positions.shape}"
+            )
+        checked.append(positions.astype(jnp.int32))
+    return checked
+
+
+def _same_segment(segment_ids: Segments, queries: int, keys: int) -> jax.Array:
+    if isinstance(segment_ids, (tuple, list)):
+        query_segments, key_segments = segment_ids
+    else:
+        query_segments, key_segments = segment_ids[:, keys - queries :], segment_ids
+    if query_segments.shape[1] != queries or key_segments.shape[1] != keys:
+        raise ValueError(
+            f"segment_ids of shapes {query_segments.shape} and {key_segments.shape} do "
+            f"not fit {queries} queries and {keys} keys"
+        )
+    same = query_segments[:, :, None] == key_segments[:, None, :]
+    return same & (key_segments[:, None, :] != 0)
+
+
+def _at_least_2d(positions: jax.Array) -> jax.Array:
+    return positions[None] if positions.ndim == 1 else positions

@@ -1,0 +1,126 @@
+"""Loss and accuracy of every single token, compiled once per band structure.
+
+Letters: N windows, B batch, T positions. A window holds T + 1 tokens: tokens
+0..T-1 are read, tokens 1..T are the targets, so position t is scored after t + 1
+tokens of context.
+"""
+
+import functools
+import hashlib
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from rope_lab.model import apply_model
+
+# Dense attention keeps a few arrays of B * H * T * T float32 alive: with 8 heads 2**22
+# entries of B * T * T are 128 MiB for each. Short windows are bound by the logits,
+# B * T * V, instead: as if T were at least 256.
+SCORE_ENTRIES = 2**22
+SHORT = 256
+
+Progress = Callable[[int, int], None]  # (windows done, windows in all)
+
+
+def per_token(
+    graphdef: Any,
+    params: Any,
+    tokens: Int[np.ndarray, "N T+1"],
+    logic: Any,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Float[np.ndarray, "N T"], Bool[np.ndarray, "N T"]]:
+    """Measures a model on windows of text, token by token.
+
+    The arrays of ``logic`` (frequencies, learned biases) enter the compiled
+    program as arguments: logics of equal structure share one program per length.
+
+    Args:
+      graphdef: the model's definition, from ``init_model``.
+      params: its parameters.
+      tokens: int32 windows of T + 1 tokens.
+      logic: a position logic, a plain callable, or a sequence with one per layer.
+      batch_size: windows per call; by default chosen from T so that the T x T
+        scores stay small.
+      progress: called after each batch with (windows done, windows in all).
+
+    Returns:
+      Loss in nats and whether the most likely token was the target, for each of
+      the T targets of each window.
+
+    Raises:
+      ValueError: if tokens is not a table of at least one window of two tokens.
+    """
+    tokens = check_windows(tokens)
+    count, length = tokens.shape[0], tokens.shape[1] - 1
+    batch_size = min(batch_size or batch_size_for(length), count)
+    arrays, structure = split_logic(logic)
+    losses, hits = [], []
+    for start in range(0, count, batch_size):
+        rows = np.arange(start, start + batch_size)
+        batch_BS = tokens[np.minimum(rows, count - 1)]  # full: one shape, one program
+        loss_BT, hit_BT = _score(graphdef, structure, params, batch_BS, arrays)
+        losses.append(np.asarray(loss_BT))
+        hits.append(np.asarray(hit_BT))
+        if progress is not None:
+            progress(min(start + batch_size, count), count)
+    return np.concatenate(losses)[:count], np.concatenate(hits)[:count]
+
+
+def batch_size_for(length: int, score_entries: int = SCORE_ENTRIES) -> int:
+    """Windows per call for which B * T * max(T, 256) stays within ``score_entries``."""
+    return max(1, score_entries // (length * max(length, SHORT)))
+
+
+def targets_checksum(targets: Int[np.ndarray, "N T"]) -> str:
+    """sha256 of the target tokens in order, with their shape."""
+    digest = hashlib.sha256(repr(targets.shape).encode())
+    digest.update(np.ascontiguousarray(targets, dtype="<i4").tobytes())
+    return digest.hexdigest()
+
+
+def check_windows(tokens: Int[np.ndarray, "N T+1"]) -> Int[np.ndarray, "N T+1"]:
+    """The windows as int32, or a ValueError that says what is wrong with them."""
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 2 or tokens.shape[0] < 1 or tokens.shape[1] < 2:
+        raise ValueError(
+            f"tokens has shape {tokens.shape}; expected [windows, length + 1] with at "
+            "least one window of two tokens"
+        )
+    return tokens.astype(np.int32)
+
+
+def split_logic(logic: Any) -> tuple[list[Any], Hashable]:
+    """Arrays of a logic, and the rest: what decides which program it needs.
+
+    A plain callable is a leaf that is not an array; it is part of the structure.
+    """
+    leaves, treedef = jax.tree.flatten(logic)
+    is_array = tuple(isinstance(x, (jax.Array, np.ndarray)) for x in leaves)
+    statics = tuple(None if a else x for a, x in zip(is_array, leaves, strict=True))
+    arrays = [x for a, x in zip(is_array, leaves, strict=True) if a]
+    return arrays, (treedef, is_array, statics)
+
+
+def _join_logic(arrays: list[Any], structure: Any) -> Any:
+    treedef, is_array, statics = structure
+    remaining = iter(arrays)
+    leaves = [
+        next(remaining) if a else x for a, x in zip(is_array, statics, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, leaves)
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "structure"))
+def _score(graphdef, structure, params, tokens_BS, arrays):
+    logic = _join_logic(arrays, structure)
+    inputs_BT, targets_BT = tokens_BS[:, :-1], tokens_BS[:, 1:]
+    logits_BTV = apply_model(graphdef, params, inputs_BT, logic).astype(jnp.float32)
+    log_total_BT = jax.nn.logsumexp(logits_BTV, axis=-1)
+    target_logit_BT = jnp.take_along_axis(logits_BTV, targets_BT[..., None], axis=-1)
+    hit_BT = jnp.argmax(logits_BTV, axis=-1) == targets_BT
+    return log_total_BT - target_logit_BT[..., 0], hit_BT

@@ -1,0 +1,273 @@
+"""Checkpoints on disk. The only module that imports Orbax.
+
+One folder per kept step, <workdir>/checkpoints/<step>, with the items
+
+    params   the parameters
+    average  their moving average, if the run keeps one
+    state    optimizer state, step (which is the data position) and random state
+    meta     JSON: see rope_lab.training.meta
+
+An item is a nested dict of the names of its leaves. The folder gets its final name
+when all of it is written, so a run killed during a save keeps the checkpoint before.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from rope_lab.training.meta import check_same_run, check_schema
+from rope_lab.training.state import TrainState
+from rope_lab.training.trees import (
+    from_nested,
+    named_leaves,
+    shape_differences,
+    to_nested,
+)
+
+FOLDER = "checkpoints"
+
+
+class Checkpoints:
+    """The checkpoints of one workdir, written in the background.
+
+    Use it as a context manager, or call `close`: a save that is under way is only
+    complete after that.
+
+    Args:
+      workdir: the run's folder; made if missing.
+      keep: how many of the newest checkpoints stay.
+    """
+
+    def __init__(self, workdir: str | Path, keep: int = 2):
+        self.folder = Path(workdir).absolute() / FOLDER
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep,
+                enable_async_checkpointing=True,
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def latest_step(self) -> int | None:
+        """The newest complete step, or None."""
+        return max(_steps(self.folder), default=None)
+
+    def path(self, step: int) -> Path:
+        """The folder of one step."""
+        return self.folder / str(step)
+
+    def save(self, step: int, state: TrainState, meta: dict[str, Any]) -> None:
+        """Starts writing; returns when the state's arrays may be given away.
+
+        Raises:
+          ValueError: the parameters hold NaN or infinity, which is never saved.
+        """
+        if not _all_finite(state.params):
+            raise ValueError(
+                f"the parameters after step {step} are not finite; they are not saved"
+            )
+        # Orbax starts one save at a time; without waiting here, an error of the
+        # save before would surface as one of this.
+        self.wait()
+        items = {name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()}
+        meta = {**meta, "step": step, "data_position": step}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(**items, meta=ocp.args.JsonSave(meta)),
+            force=True,
+        )
+
+    def read_meta(self, step: int | None = None) -> dict[str, Any]:
+        """The JSON saved beside a step (default: the newest)."""
+        return _read_meta(self.path(self._existing(step)))
+
+    def restore(
+        self, step: int | None, like: TrainState, meta: dict[str, Any] | None = None
+    ) -> TrainState:
+        """Reads a whole state.
+
+        Args:
+          step: which; None for the newest.
+          like: a state of the same structure and shapes, whose devices are taken over.
+          meta: the run that asks. If given, it has to continue the run that saved.
+
+        Raises:
+          ValueError: there is no such checkpoint; it is damaged; it is of another
+            architecture or configuration (names what differs).
+        """
+        folder = self.path(self._existing(step))
+        saved = _read_meta(folder)
+        if meta is not None:
+            check_same_run(saved, meta, folder)
+        items = {
+            name: _read_item(folder, name, tree) for name, tree in _items(like).items()
+        }
+        rest = from_nested(_rest(like), items["state"])
+        return TrainState(
+            params=from_nested(like.params, items["params"]),
+            ema=from_nested(like.ema, items.get("average", {})),
+            **rest,
+        )
+
+    def wait(self) -> None:
+        """Returns when the save under way is complete."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Completes the save under way and ends the background threads."""
+        self._manager.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _existing(self, step: int | None) -> int:
+        step = self.latest_step() if step is None else step
+        return int(_step_folder(self.folder, step).name)
+
+
+def load_parameters(
+    path: str | Path, step: int | None = None, average: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads the parameters of a checkpoint, and nothing else of its state.
+
+    Args:
+      path: a workdir, or the folder of one step in it.
+      step: which step of a workdir; default: the newest.
+      average: the moving average instead (the run had `ema_decay`).
+
+    Returns:
+      The parameters as nested dicts of arrays, to be placed into those of
+      `init_model` by `trees.from_nested`, and the checkpoint's meta.
+
+    Raises:
+      ValueError: nothing there, or damaged; says what to do.
+    """
+    folder = _find(Path(path).absolute(), step)
+    meta = _read_meta(folder)
+    item = "average" if average else "params"
+    if not (folder / item).is_dir():
+        raise ValueError(
+            f"checkpoint {folder} has no item {item!r}"
+            + (": its run did not set training.ema_decay" if average else _REMEDY)
+        )
+    return _read_item(folder, item), meta
+
+
+_REMEDY = (
+    "; copy the checkpoint again, or delete its folder to use the one before it"
+    " (or to start again, if there is none)"
+)
+
+
+def _find(path: Path, step: int | None) -> Path:
+    """The folder of a step, given the workdir, its checkpoints or that folder."""
+    if not path.is_dir():
+        raise ValueError(
+            f"there is no folder {path}; give the workdir of a run, or one of its "
+            f"folders {FOLDER}/<step>"
+        )
+    if path.name.isdecimal() and step is None and not (path / FOLDER).is_dir():
+        return _step_folder(path.parent, int(path.name))
+    return _step_folder(path if path.name == FOLDER else path / FOLDER, step)
+
+
+def _step_folder(folder: Path, step: int | None) -> Path:
+    steps = sorted(_steps(folder))
+    if not steps:
+        raise ValueError(
+            f"there is no complete checkpoint in {folder}; train there first, or give "
+            "the workdir of another run"
+        )
+    if step is not None and step not in steps:
+        raise ValueError(
+            f"there is no complete checkpoint of step {step} in {folder}; it has {steps}"
+        )
+    return folder / str(steps[-1] if step is None else step)
+
+
+def _steps(folder: Path) -> list[int]:
+    """Complete ones: before that, the folder's name is not a number alone."""
+    if not folder.is_dir():
+        return []
+    return [int(p.name) for p in folder.iterdir() if p.name.isdecimal() and p.is_dir()]
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Turns whatever a damaged file makes Orbax raise into one message."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0][:120]
+        raise ValueError(
+            f"checkpoint {folder} is damaged or incomplete "
+            f"({type(error).__name__}: {reason}){_REMEDY}"
+        ) from error
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    with _reading(folder), ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+        meta = reader.restore(folder / "meta")
+    check_schema(meta, folder)
+    return meta
+
+
+def _read_item(folder: Path, item: str, like: Any | None = None) -> dict[str, Any]:
+    """Reads nested dicts: onto the devices of `like`, or onto the default device."""
+    handler = ocp.StandardCheckpointHandler()
+    with ocp.Checkpointer(handler) as reader:
+        with _reading(folder):
+            saved = reader.metadata(folder / item).item_metadata.tree
+        if like is not None:
+            _check_shapes(folder, saved, like)
+        target = jax.tree.map(_description, saved if like is None else like)
+        with _reading(folder):
+            tree = reader.restore(
+                folder / item, args=ocp.args.StandardRestore(target)
+            )
+    return jax.tree.map(jnp.asarray, tree)
+
+
+def _description(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Shape, dtype and, for an array on a device, where it lies."""
+    sharding = leaf.sharding if isinstance(leaf, jax.Array) else None
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _check_shapes(folder: Path, saved: Any, like: Any) -> None:
+    lines = shape_differences(named_leaves(saved), named_leaves(like))
+    if lines:
+        raise ValueError(
+            f"checkpoint {folder} holds another architecture:\n  " + "\n  ".join(lines)
+        )
+
+
+def _rest(state: TrainState) -> dict[str, Any]:
+    return {"opt_state": state.opt_state, "step": state.step, "key": state.key}
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+    items = {"params": to_nested(state.params), "state": to_nested(_rest(state))}
+    if state.ema is not None:
+        items["average"] = to_nested(state.ema)
+    return items
+
+
+@jax.jit
+def _finite(tree: Any) -> jax.Array:
+    leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+    return jnp.stack(leaves).all()
+
+
+def _all_finite(tree: Any) -> bool:
+    return bool(_finite(tree))

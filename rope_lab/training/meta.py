@@ -1,0 +1,117 @@
+"""What a checkpoint says about itself: a plain dict that JSON holds exactly."""
+
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+# A restart may change these: none of them reaches the parameters.
+MAY_CHANGE = frozenset(
+    {
+        "log_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "spike_factor",
+        "tensorboard",
+        "wandb",
+        "data_dir",  # where the data lies; its checksum must stay the same
+    }
+)
+_LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def run_meta(
+    config: dict[str, Any],
+    model: dict[str, Any],
+    logic: Any,
+    corpus_checksum: str,
+    tokenizer_checksum: str,
+) -> dict[str, Any]:
+    """Describes a run, for its checkpoints.
+
+    Args:
+      config: the whole configuration of the run, nested plain dicts.
+      model: the fields of its ModelConfig.
+      logic: the encoding it trains with: one position logic or one per layer.
+      corpus_checksum: as `Corpus.checksum`.
+      tokenizer_checksum: as `Tokenizer.checksum`.
+    """
+    meta = {
+        "schema_version": SCHEMA_VERSION,
+        "config": config,
+        "model": model,
+        "encoding": describe_logic(logic),
+        "data": {"corpus": corpus_checksum, "tokenizer": tokenizer_checksum},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+        },
+    }
+    return json.loads(json.dumps(meta, allow_nan=False))
+
+
+def describe_logic(logic: Any) -> list[dict[str, Any]]:
+    """One plain dict per logic. A plain callable is named, but cannot be rebuilt."""
+    if isinstance(logic, (list, tuple)):
+        return [description for one in logic for description in describe_logic(one)]
+    if hasattr(logic, "to_dict"):
+        return [logic.to_dict()]
+    name = getattr(logic, "__qualname__", type(logic).__qualname__)
+    return [{"schema_version": SCHEMA_VERSION, "name": "callable", "callable": name}]
+
+
+def check_schema(meta: dict[str, Any], folder: Path) -> None:
+    """Raises ValueError if a later version of rope_lab wrote the checkpoint."""
+    version = meta.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"checkpoint {folder} has schema version {version}; this rope_lab reads "
+            f"{SCHEMA_VERSION}: install the version that wrote it"
+        )
+
+
+def check_same_run(saved: dict[str, Any], given: dict[str, Any], folder: Path) -> None:
+    """Raises ValueError, naming each key, unless `given` continues `saved`."""
+    model = differences(saved["model"], given["model"], "model")
+    if model:
+        raise ValueError(
+            f"checkpoint {folder} holds another architecture:\n  "
+            + "\n  ".join(model)
+            + "\nAsk for the same, or choose another workdir."
+        )
+    lines = differences(saved["config"], given["config"])
+    for part in ("encoding", "data"):
+        lines += differences(saved[part], given[part], part)
+    if lines:
+        raise ValueError(
+            f"{folder} belongs to a run with another configuration:\n  "
+            + "\n  ".join(lines)
+            + "\nRestore these values, or choose another workdir."
+        )
+
+
+def differences(saved: Any, given: Any, prefix: str = "") -> list[str]:
+    """One line per value that differs, `a.b: checkpoint has 1, this run asks for 2`."""
+    saved, given = _flatten(saved, prefix), _flatten(given, prefix)
+    lines = []
+    for name in {**given, **saved}:
+        has, asks = saved.get(name, "nothing"), given.get(name, "nothing")
+        if has != asks and name.rpartition(".")[2] not in MAY_CHANGE:
+            lines.append(f"{name}: checkpoint has {has!r}, this run asks for {asks!r}")
+    return lines
+
+
+def _flatten(value: Any, prefix: str) -> dict[str, Any]:
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    else:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, inner in items:
+        flat |= _flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+    return flat

@@ -1,0 +1,124 @@
+"""One update: loss, gradients, optimizer, compiled once per band structure.
+
+A microbatches, B batch, T tokens.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rope_lab.model import apply_model
+from rope_lab.training.config import TrainingConfig
+from rope_lab.training.losses import cross_entropy
+from rope_lab.training.optimizer import make_schedule
+from rope_lab.training.state import TrainState
+
+Batch = dict[str, Any]  # inputs, targets, positions, segment_ids, weights: [B, T]
+Metrics = dict[str, jax.Array]
+Step = Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]
+
+
+def make_train_step(
+    graphdef: Any,
+    optimizer: optax.GradientTransformation,
+    config: TrainingConfig,
+    apply: Callable[..., jax.Array] = apply_model,
+) -> Step:
+    """Returns `step(state, batch, logic) -> (state, metrics)`, compiled by jax.jit.
+
+    The given state is consumed: its memory becomes the new state's. The arrays of
+    `logic` (a position logic, or one per layer) are data, so logics that differ in
+    frequencies alone share one program; a plain callable is compiled in.
+
+    Metrics are float32 scalars on the device: those of `cross_entropy`, `grad_norm`
+    (before clipping) and `learning_rate`.
+
+    Args:
+      graphdef: the static half of the model, from `init_model`.
+      optimizer: from `make_optimizer`.
+      config: reads accumulation_steps, z_loss, ema_decay and the schedule.
+      apply: how to run the model, with the signature of `apply_model`.
+    """
+    schedule = make_schedule(config)
+
+    def objective(params, batch, logic, total_weight):
+        logits_BTV = apply(
+            graphdef,
+            params,
+            batch["inputs"],
+            logic,
+            positions=batch["positions"],
+            segment_ids=batch["segment_ids"],
+        )
+        return cross_entropy(
+            logits_BTV, batch["targets"], batch["weights"], config.z_loss, total_weight
+        )
+
+    def step(state: TrainState, batch: Batch, logic: Any):
+        gradients, metrics = _gradients(
+            objective, state.params, batch, logic, config.accumulation_steps
+        )
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics["grad_norm"] = optax.global_norm(gradients)
+        metrics["learning_rate"] = schedule(state.step)
+        ema = _average(state.ema, params, config.ema_decay)
+        return TrainState(params, opt_state, state.step + 1, ema, state.key), metrics
+
+    return _compile(step)
+
+
+def _gradients(objective, params, batch, logic, accumulation_steps):
+    """Gradients and metrics of the whole batch, from microbatches one by one."""
+    total_weight = batch["weights"].astype(jnp.float32).sum()
+    differentiate = jax.grad(objective, has_aux=True)
+    if accumulation_steps == 1:
+        return differentiate(params, batch, logic, total_weight)
+
+    def accumulate(sums, microbatch):
+        new = differentiate(params, microbatch, logic, total_weight)
+        return jax.tree.map(jnp.add, sums, new), None
+
+    micro = jax.tree.map(lambda x: _split(x, accumulation_steps), batch)
+    first = jax.tree.map(lambda x: x[0], micro)
+    shapes = jax.eval_shape(differentiate, params, first, logic, total_weight)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.scan(accumulate, zeros, micro)[0]
+
+
+def _split(x_BT: jax.Array, count: int) -> jax.Array:
+    if x_BT.shape[0] % count:
+        raise ValueError(
+            f"a batch of {x_BT.shape[0]} sequences does not divide into "
+            f"accumulation_steps = {count}; change one of the two"
+        )
+    return x_BT.reshape(count, x_BT.shape[0] // count, *x_BT.shape[1:])
+
+
+def _average(ema: Any, params: Any, decay: float | None) -> Any:
+    if decay is None:
+        return None
+    return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, ema, params)
+
+
+def _compile(step: Step) -> Step:
+    """jax.jit that takes plain functions among the leaves of `logic` as static."""
+
+    def run(state, batch, arrays, static):
+        structure, functions = static
+        pairs = zip(arrays, functions, strict=True)
+        leaves = [array if function is None else function for array, function in pairs]
+        return step(state, batch, jax.tree.unflatten(structure, leaves))
+
+    compiled = jax.jit(run, donate_argnums=0, static_argnums=3)
+
+    def call(state: TrainState, batch: Batch, logic: Any):
+        leaves, structure = jax.tree.flatten(logic)
+        functions = tuple(leaf if callable(leaf) else None for leaf in leaves)
+        arrays = [None if callable(leaf) else leaf for leaf in leaves]
+        return compiled(state, batch, arrays, (structure, functions))
+
+    return call

@@ -39,7 +39,6 @@ EXTRAS = {
     "colab": [*DEMO, "ipywidgets>=8", "jupytext>=1.16", "nbmake>=1.5"],
     "dev": [
         *WANDB,
-        "build>=1.2",
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "ruff>=0.9",

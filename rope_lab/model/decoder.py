@@ -1,0 +1,158 @@
+"""The decoder, and the pure functions by which everything else uses it.
+
+    graphdef, params = init_model(config, seed=0)
+    logits_BTV = apply_model(graphdef, params, tokens_BT, logic)
+
+The logic is an argument, not a part of the model: trained parameters run under another
+one by passing another one, and its frequencies are data to the compiled program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rope_lab.logic import PositionLogic, position_logic
+from rope_lab.model.block import Block, _norm
+from rope_lab.model.config import ModelConfig
+from rope_lab.model.layers import apply_layers
+
+Logic = PositionLogic | Callable[..., jax.Array]
+
+
+class Decoder(nnx.Module):
+    """Tokens to logits: embedding, stacked `Block`s, norm, vocabulary scores."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        self.embed = nnx.Embed(
+            config.vocab_size,
+            config.width,
+            embedding_init=nnx.initializers.normal(config.width**-0.5),
+            dtype=config.compute_dtype,
+            param_dtype=jnp.float32,
+            rngs=rngs,
+        )
+        self.layers = _stacked_blocks(config, rngs)
+        self.norm = _norm(config.width, config, rngs)
+        if not config.tied_embeddings:
+            self.unembed = nnx.Linear(
+                config.width,
+                config.vocab_size,
+                use_bias=False,
+                kernel_init=nnx.initializers.normal(config.width**-0.5),
+                dtype=config.compute_dtype,
+                param_dtype=jnp.float32,
+                rngs=rngs,
+            )
+
+    def __call__(
+        self,
+        tokens_BT: jax.Array,
+        logic: Logic | Sequence[Logic],
+        positions: jax.Array | None = None,
+        segment_ids: jax.Array | None = None,
+    ) -> jax.Array:
+        """Next-token logits float32[B, T, V].
+
+        Args:
+          tokens_BT: int32 in 0 .. V-1.
+          logic: for all layers, or a sequence with one per layer.
+          positions: int32 [B, T] or [T]; default 0 .. T-1.
+          segment_ids: int32 [B, T]; tokens see their own segment only, 0 is padding.
+        """
+        logics = _per_layer(logic, self.config.num_layers)
+        graphdef, stacked = nnx.split(self.layers)
+
+        def layer(parameters, logic, x_BTE):
+            block = nnx.merge(graphdef, parameters)
+            return block(x_BTE, logic, positions, segment_ids)
+
+        x_BTE = self.embed(tokens_BT)
+        x_BTE = apply_layers(layer, stacked, x_BTE, logics, self.config.remat)
+        x_BTE = self.norm(x_BTE)
+        if self.config.tied_embeddings:
+            return self.embed.attend(x_BTE).astype(jnp.float32)
+        return self.unembed(x_BTE).astype(jnp.float32)
+
+
+def init_model(config: ModelConfig, seed: int = 0) -> tuple[nnx.GraphDef, nnx.State]:
+    """A fresh decoder as (graphdef, params); params is a pytree of float32 arrays."""
+
+    @jax.jit
+    def create():
+        return nnx.split(Decoder(config, rngs=nnx.Rngs(seed)), nnx.Param, ...)[1]
+
+    graphdef = nnx.split(
+        nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(seed))), nnx.Param, ...
+    )[0]
+    return graphdef, create()
+
+
+def apply_model(
+    graphdef: nnx.GraphDef,
+    params: nnx.State,
+    tokens_BT: jax.Array,
+    logic: Logic | Sequence[Logic],
+    positions: jax.Array | None = None,
+    segment_ids: jax.Array | None = None,
+) -> jax.Array:
+    """float32[B, T, V] next-token logits; pure, to be jitted by the caller."""
+    model = nnx.merge(graphdef, params)
+    return model(tokens_BT, logic, positions, segment_ids)
+
+
+def build_logic(
+    spec: dict[str, Any] | Sequence[dict[str, Any]], config: ModelConfig
+) -> PositionLogic | tuple[PositionLogic, ...]:
+    """{"name": ..., **options}, or a list of them cycled over the layers (HWFA...).
+
+    A list must divide or equal the number of layers; equal specs share one logic.
+    """
+    if isinstance(spec, dict):
+        if "name" not in spec:
+            raise ValueError(f"a position logic needs a name: {spec}")
+        options = {key: value for key, value in spec.items() if key != "name"}
+        return position_logic(spec["name"], head_dim=config.head_dim, **options)
+    if not spec or config.num_layers % len(spec):
+        raise ValueError(
+            f"a pattern of {len(spec)} logics does not divide {config.num_layers} "
+            "layers: give one per layer, or a pattern that repeats"
+        )
+    built: list[tuple[dict, PositionLogic]] = []
+    for one in spec:
+        known = [logic for seen, logic in built if seen == one]
+        built.append((one, known[0] if known else build_logic(one, config)))
+    pattern = [logic for _, logic in built]
+    return tuple(pattern * (config.num_layers // len(pattern)))
+
+
+def count_parameters(params: nnx.State) -> int:
+    """Numbers in a parameter tree."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _per_layer(logic, num_layers: int) -> Sequence[Logic]:
+    if not isinstance(logic, (tuple, list)):
+        return (logic,) * num_layers
+    if len(logic) != num_layers:
+        raise ValueError(
+            f"{len(logic)} position logics for {num_layers} layers: pass one for all, "
+            "or one per layer"
+        )
+    return logic
+
+
+def _stacked_blocks(config: ModelConfig, rngs: nnx.Rngs) -> Block:
+    """All layers as one `Block` whose parameters have a leading layer axis."""
+
+    @nnx.split_rngs(splits=config.num_layers)
+    @nnx.vmap(in_axes=0, out_axes=0)
+    def create(rngs: nnx.Rngs) -> Block:
+        return Block(config, rngs=rngs)
+
+    return create(rngs)

@@ -36,5 +36,6 @@ def critical_dimension(frequencies: Frequencies, train_length: float) -> int:
             "critical_dimension returns a Python integer and cannot be traced: call it "
             "outside jit, vmap and grad"
         )
-    slow = _wavelengths64(frequencies) >= train_length
+    # A pair of float32 holds a whole wavelength to 2**-48, perhaps from below.
+    slow = _wavelengths64(frequencies) >= train_length * (1 - 1e-12)
     return int(np.argmax(slow)) if slow.any() else frequencies.planes

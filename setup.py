@@ -20,6 +20,7 @@ CORE = [
     "optax>=0.2.7",
     "orbax-checkpoint>=0.12",
     "pyarrow>=17",
+    "requests>=2.31",
     "rich>=13",
     "tensorboardX>=2.6.4",
     "tensorflow-datasets>=4.9.9",

@@ -30,6 +30,7 @@ from rope_lab.training.trees import (
 )
 
 FOLDER = "checkpoints"
+_TREES = ("params", "average", "state")
 
 
 class Checkpoints:
@@ -76,7 +77,9 @@ class Checkpoints:
         # Orbax starts one save at a time; without waiting here, an error of the
         # save before would surface as one of this.
         self.wait()
-        items = {name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()}
+        items = {
+            name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()
+        }
         meta = {**meta, "step": step, "data_position": step}
         self._manager.save(
             step,
@@ -106,19 +109,29 @@ class Checkpoints:
         saved = _read_meta(folder)
         if meta is not None:
             check_same_run(saved, meta, folder)
-        items = {
-            name: _read_item(folder, name, tree) for name, tree in _items(like).items()
-        }
+        items = _read_trees(folder, _items(like))
         rest = from_nested(_rest(like), items["state"])
         return TrainState(
             params=from_nested(like.params, items["params"]),
+            opt_state=rest["opt_state"],
+            step=rest["step"],
             ema=from_nested(like.ema, items.get("average", {})),
-            **rest,
+            key=jax.random.wrap_key_data(
+                rest["key"], impl=jax.random.key_impl(like.key)
+            ),
         )
 
     def wait(self) -> None:
         """Returns when the save under way is complete."""
         self._manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def finishing(self) -> Iterator[None]:
+        """Completes the save under way when the block is left, also by an error."""
+        try:
+            yield
+        finally:
+            self.wait()
 
     def close(self) -> None:
         """Completes the save under way and ends the background threads."""
@@ -155,12 +168,11 @@ def load_parameters(
     folder = _find(Path(path).absolute(), step)
     meta = _read_meta(folder)
     item = "average" if average else "params"
-    if not (folder / item).is_dir():
+    if average and not (folder / item).is_dir():
         raise ValueError(
-            f"checkpoint {folder} has no item {item!r}"
-            + (": its run did not set training.ema_decay" if average else _REMEDY)
+            f"checkpoint {folder} has no average: its run had no training.ema_decay"
         )
-    return _read_item(folder, item), meta
+    return _read_trees(folder, {item: None})[item], meta
 
 
 _REMEDY = (
@@ -190,7 +202,8 @@ def _step_folder(folder: Path, step: int | None) -> Path:
         )
     if step is not None and step not in steps:
         raise ValueError(
-            f"there is no complete checkpoint of step {step} in {folder}; it has {steps}"
+            f"there is no complete checkpoint of step {step} in {folder}; "
+            f"choose one of {steps}"
         )
     return folder / str(steps[-1] if step is None else step)
 
@@ -215,27 +228,36 @@ def _reading(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def _reader() -> ocp.Checkpointer:
+    trees = {name: ocp.StandardCheckpointHandler() for name in _TREES}
+    return ocp.Checkpointer(
+        ocp.CompositeCheckpointHandler(**trees, meta=ocp.JsonCheckpointHandler())
+    )
+
+
 def _read_meta(folder: Path) -> dict[str, Any]:
-    with _reading(folder), ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-        meta = reader.restore(folder / "meta")
+    with _reading(folder), _reader() as reader:
+        meta = reader.restore(
+            folder, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
+        ).meta
     check_schema(meta, folder)
     return meta
 
 
-def _read_item(folder: Path, item: str, like: Any | None = None) -> dict[str, Any]:
-    """Reads nested dicts: onto the devices of `like`, or onto the default device."""
-    handler = ocp.StandardCheckpointHandler()
-    with ocp.Checkpointer(handler) as reader:
+def _read_trees(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Reads items, each onto the devices of its value, or the default one if None."""
+    args = {}
+    with _reader() as reader:
         with _reading(folder):
-            saved = reader.metadata(folder / item).item_metadata.tree
-        if like is not None:
-            _check_shapes(folder, saved, like)
-        target = jax.tree.map(_description, saved if like is None else like)
+            found = reader.metadata(folder).item_metadata
+            saved = {name: found[name].tree for name in wanted}
+        for name, like in wanted.items():
+            if like is not None:
+                _check_shapes(folder, saved[name], like)
+            target = jax.tree.map(_description, saved[name] if like is None else like)
+            args[name] = ocp.args.StandardRestore(target)
         with _reading(folder):
-            tree = reader.restore(
-                folder / item, args=ocp.args.StandardRestore(target)
-            )
-    return jax.tree.map(jnp.asarray, tree)
+            return dict(reader.restore(folder, args=ocp.args.Composite(**args)))
 
 
 def _description(leaf: Any) -> jax.ShapeDtypeStruct:
@@ -253,7 +275,9 @@ def _check_shapes(folder: Path, saved: Any, like: Any) -> None:
 
 
 def _rest(state: TrainState) -> dict[str, Any]:
-    return {"opt_state": state.opt_state, "step": state.step, "key": state.key}
+    """What is neither parameters nor their average; the key as plain numbers."""
+    key = jax.random.key_data(state.key)
+    return {"opt_state": state.opt_state, "step": state.step, "key": key}
 
 
 def _items(state: TrainState) -> dict[str, Any]:

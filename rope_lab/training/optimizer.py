@@ -52,8 +52,8 @@ def is_decayed(path: tuple[Any, ...]) -> bool:
     if names[-1] in NOT_DECAYED:
         return False
     raise ValueError(
-        f"the parameter {'.'.join(names)} is neither a matrix {DECAYED} nor a scale or "
-        f"bias {NOT_DECAYED}; name it so, or add its name to rope_lab.training.optimizer"
+        f"the parameter {'.'.join(names)} is neither a matrix {DECAYED} nor one of "
+        f"{NOT_DECAYED}; rename it, or add its name to rope_lab/training/optimizer.py"
     )
 
 

@@ -1,0 +1,33 @@
+"""Training: from a model, a source of batches and a position logic to parameters."""
+
+from rope_lab.training.checkpoint import Checkpoints, load_parameters
+from rope_lab.training.config import TrainingConfig
+from rope_lab.training.loop import train
+from rope_lab.training.losses import cross_entropy
+from rope_lab.training.meta import run_meta
+from rope_lab.training.metrics import MetricsWriter, read_metrics
+from rope_lab.training.monitor import TrainingDiverged
+from rope_lab.training.optimizer import make_optimizer, make_schedule
+from rope_lab.training.progress import Progress
+from rope_lab.training.state import TrainState, init_state
+from rope_lab.training.step import make_train_step
+from rope_lab.training.trees import from_nested
+
+__all__ = [
+    "Checkpoints",
+    "MetricsWriter",
+    "Progress",
+    "TrainState",
+    "TrainingConfig",
+    "TrainingDiverged",
+    "cross_entropy",
+    "from_nested",
+    "init_state",
+    "load_parameters",
+    "make_optimizer",
+    "make_schedule",
+    "make_train_step",
+    "read_metrics",
+    "run_meta",
+    "train",
+]

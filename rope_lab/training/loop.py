@@ -1,0 +1,152 @@
+"""The training loop: update, log, evaluate, save, resume."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rope_lab.data.pipeline import batch_identity, batches
+from rope_lab.training.checkpoint import Checkpoints
+from rope_lab.training.config import TrainingConfig
+from rope_lab.training.metrics import MetricsWriter
+from rope_lab.training.monitor import Monitor
+from rope_lab.training.progress import Progress
+from rope_lab.training.state import TrainState
+from rope_lab.training.step import Step
+
+Evaluate = Callable[[TrainState], dict[str, float]]
+
+
+def train(
+    state: TrainState,
+    step_fn: Step,
+    source: Any,
+    batch_size: int,
+    config: TrainingConfig,
+    logic: Any,
+    checkpoints: Checkpoints,
+    writer: MetricsWriter,
+    meta: dict[str, Any],
+    progress: Progress | None = None,
+    evaluate: Evaluate | None = None,
+    eval_every: int | None = None,
+) -> TrainState:
+    """Trains up to `config.num_steps` updates, from the newest checkpoint if any.
+
+    Calling it again with the same arguments, after the process ended in whatever way,
+    continues and ends with the same parameters bit for bit on the same machine. On
+    SIGTERM it saves and raises SystemExit.
+
+    Args:
+      state: the state before the first update; consumed.
+      step_fn: from `make_train_step`.
+      source: sequence n of the data; see `rope_lab.data.PackedSequences`.
+      batch_size: sequences per update.
+      config: num_steps, log_every, checkpoint_every and spike_factor are read here.
+      logic: position logic, or one per layer, handed to every step.
+      checkpoints: of this run's workdir.
+      writer: of the same workdir.
+      meta: from `run_meta`.
+      progress: prints a line per `log_every` steps; None: silent.
+      evaluate: state -> metrics, written as `eval/<name>`. It must not keep the state,
+        whose memory the next step reuses.
+      eval_every: steps between evaluations; the last step is always one.
+
+    Returns:
+      The state after the last update, which is saved too.
+
+    Raises:
+      TrainingDiverged: NaN, infinity or a spike; names the step and the batch.
+      ValueError: the workdir holds another run; says how it differs.
+      SystemExit: after SIGTERM.
+    """
+    if (evaluate is None) != (eval_every is None):
+        raise ValueError("give both evaluate and eval_every, or neither")
+    monitor = _make_monitor(config, source, batch_size, checkpoints)
+    state, start = _resume(state, checkpoints, monitor, meta)
+    writer.resume(start)
+    report = _Reporter(config, start, monitor, writer, progress)
+
+    def every(period: int, step: int) -> bool:
+        return step % period == 0 or step == config.num_steps
+
+    with checkpoints.finishing(), _sigterm() as stopped:
+        steps = range(start + 1, config.num_steps + 1)
+        stream = batches(source, batch_size, start=start)
+        for step, batch in zip(steps, stream, strict=False):
+            state, metrics = step_fn(state, batch, logic)
+            monitor.add(step, metrics)
+            if every(config.log_every, step):
+                report(step)
+            if evaluate is not None and every(eval_every, step):
+                scores = evaluate(state)
+                writer.write(step, {f"eval/{k}": v for k, v in scores.items()})
+            if every(config.checkpoint_every, step) or stopped.is_set():
+                monitor.check()
+                checkpoints.save(step, state, {**meta, "monitor": monitor.to_dict()})
+            if stopped.is_set():
+                raise SystemExit(128 + signal.SIGTERM)
+    return state
+
+
+def _make_monitor(config, source, batch_size, checkpoints) -> Monitor:
+    def identify(step: int) -> str:
+        return batch_identity(source, step - 1, batch_size)
+
+    def last_checkpoint() -> str | None:
+        checkpoints.wait()
+        step = checkpoints.latest_step()
+        return None if step is None else str(checkpoints.path(step))
+
+    return Monitor(config.spike_factor, identify, last_checkpoint)
+
+
+def _resume(state, checkpoints, monitor, meta) -> tuple[TrainState, int]:
+    """The newest saved state and its step, or the given state and 0."""
+    start = checkpoints.latest_step()
+    if start is None:
+        return state, 0
+    state = checkpoints.restore(start, like=state, meta=meta)
+    monitor.restore(checkpoints.read_meta(start)["monitor"])
+    return state, start
+
+
+class _Reporter:
+    """Writes a row of metrics and a line of progress."""
+
+    def __init__(self, config, start, monitor, writer, progress):
+        self._num_steps = config.num_steps
+        self._monitor, self._writer, self._progress = monitor, writer, progress
+        self._step, self._time = start, time.perf_counter()
+        if progress is not None and start:
+            progress.message(f"continues after step {start}")
+
+    def __call__(self, step: int) -> None:
+        self._monitor.check()
+        row = self._monitor.report()
+        seconds = max(time.perf_counter() - self._time, 1e-9)
+        per_step = seconds / (step - self._step)
+        row["tokens_per_second"] = row["tokens"] / per_step
+        self._step, self._time = step, time.perf_counter()
+        self._writer.write(step, row)
+        if self._progress is not None:
+            left = per_step * (self._num_steps - step)
+            self._progress.update(step, row["loss"], row["tokens_per_second"], left)
+            if step == self._num_steps:
+                self._progress.close()
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets. Only the main thread can install the handler."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGTERM, before)

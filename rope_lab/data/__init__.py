@@ -1,0 +1,28 @@
+"""Text for training and evaluation: corpora, tokenizers, packing, windows.
+
+Everything here is a pure function of the contents of the files, the tokenizer, the
+seed and a number, and is prepared once under the checksums of the first two. Read
+`corpora`, then `packing`.
+"""
+
+from rope_lab.data.config import DataConfig
+from rope_lab.data.corpora import Corpus, load_corpus
+from rope_lab.data.packing import PackedSequences
+from rope_lab.data.pipeline import Batches, batch_identity, batches, packed_sequences
+from rope_lab.data.tokenizers import Tokenizer, load_tokenizer
+from rope_lab.data.windows import EvaluationWindows, evaluation_windows
+
+__all__ = [
+    "Batches",
+    "Corpus",
+    "DataConfig",
+    "EvaluationWindows",
+    "PackedSequences",
+    "Tokenizer",
+    "batch_identity",
+    "batches",
+    "evaluation_windows",
+    "load_corpus",
+    "load_tokenizer",
+    "packed_sequences",
+]

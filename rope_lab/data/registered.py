@@ -1,0 +1,79 @@
+"""Corpora that TensorFlow Datasets knows by name, read without TensorFlow."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import requests
+import tensorflow_datasets as tfds
+
+
+@dataclasses.dataclass(frozen=True)
+class Registered:
+    """A text data set of the TFDS catalogue; documents come from its train split."""
+
+    builder: str  # TFDS name, with the config where there are several
+    text_key: str  # feature that holds the document
+    url: str = ""  # where TFDS fetches it from
+    needs: str = ""  # what its preparation, not its reading, needs besides TFDS
+
+
+REGISTERED = {
+    "pg19": Registered("pg19", "book_text", needs="tensorflow"),
+    "scientific_papers": Registered(
+        "scientific_papers/arxiv", "article", url="https://drive.google.com"
+    ),
+    "lm1b": Registered("lm1b", "text", url="http://www.statmt.org"),
+    "booksum": Registered("booksum/book", "document", needs="tensorflow"),
+    "big_patent": Registered("big_patent/all", "description", needs="apache-beam"),
+    "tiny_shakespeare": Registered(
+        "tiny_shakespeare", "text", url="https://raw.githubusercontent.com"
+    ),
+}
+
+
+def prepared_builder(name: str, root: Path) -> tfds.core.DatasetBuilder:
+    """The TFDS builder of a corpus, prepared as ArrayRecord files.
+
+    Looks in `root`, then in the usual TFDS folder ($TFDS_DATA_DIR), then downloads
+    into `root`.
+
+    Raises:
+      ValueError: not prepared, and not to be fetched from here; says what to do.
+    """
+    corpus = REGISTERED[name]
+    usual = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    for folder in (root, Path(usual).expanduser()):
+        builder = tfds.builder(
+            corpus.builder, data_dir=folder, file_format="array_record"
+        )
+        if builder.is_prepared():
+            return builder
+    if corpus.needs:
+        raise _unavailable(name, root, f"preparing it needs {corpus.needs}")
+    return _downloaded(name, root)
+
+
+def _downloaded(name: str, root: Path) -> tfds.core.DatasetBuilder:
+    corpus = REGISTERED[name]
+    builder = tfds.builder(corpus.builder, data_dir=root, file_format="array_record")
+    try:
+        # TFDS itself retries for minutes when there is no network.
+        requests.head(corpus.url, timeout=10)
+        builder.download_and_prepare()
+    except (OSError, ImportError, tfds.download.DownloadError) as error:
+        reason = f"{type(error).__name__} while fetching it from {corpus.url}"
+        raise _unavailable(name, root, reason) from error
+    return builder
+
+
+def _unavailable(name: str, root: Path, reason: str) -> ValueError:
+    corpus = REGISTERED[name]
+    extra = f" and {corpus.needs}" if corpus.needs else ""
+    return ValueError(
+        f"corpus {name!r} is not prepared on this machine: {reason}. Where there is "
+        f"network, in an environment with tensorflow-datasets{extra}, run `tfds build "
+        f"{corpus.builder} --file_format=array_record --data_dir={root}` and bring "
+        "that folder here, or set $TFDS_DATA_DIR to where it lies; or give the path "
+        "of a folder with the documents as text files"
+    )

@@ -1,0 +1,146 @@
+"""Documents in .txt, .jsonl and .parquet files, and their TFDS builder."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import tensorflow_datasets as tfds
+
+SUFFIXES = (".txt", ".jsonl", ".parquet")
+
+
+class TextFiles(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """TFDS builder of the documents of any folder, or of a single file.
+
+    A .txt file is one document, a .jsonl file one per line (key "text"), a .parquet
+    file one per row (column "text"). Folders are searched to any depth; hidden files
+    are left out. Read the result with `as_data_source("train")`.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    url_infos = {}  # nothing to download, so no checksum files to look for
+
+    def __init__(self, *, path: str | Path, data_dir: str | Path):
+        self._path = Path(path)
+        super().__init__(data_dir=data_dir, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager):
+        del dl_manager  # the files are here already
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for key, document in enumerate(read_documents(self._path)):
+            yield key, {"text": document}
+
+
+def read_documents(path: Path) -> Iterator[bytes]:
+    """The documents at `path` as UTF-8, one at a time; empty ones are left out.
+
+    Raises:
+      ValueError: no files to read, bytes that are not text, a line or a table
+        without "text".
+    """
+    empty = True
+    for file in _files(path):
+        for document in _READERS[file.suffix](file):
+            if document.strip():
+                empty = False
+                yield document
+    if empty:
+        raise ValueError(f"corpus {path} is empty: its files hold no text at all")
+
+
+def _files(path: Path) -> list[Path]:
+    """The readable files of a folder in sorted order, or the file itself."""
+    if path.is_file():
+        if path.suffix not in SUFFIXES:
+            raise ValueError(
+                f"corpus file {path} has the suffix {path.suffix!r}; expected one of "
+                f"{', '.join(SUFFIXES)}: rename it if it is text"
+            )
+        return [path]
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    )
+    if not files:
+        raise ValueError(
+            f"corpus folder {path} is empty: it holds no {', '.join(SUFFIXES)} file; "
+            "put the documents there or give another folder"
+        )
+    return files
+
+
+def _read_txt(file: Path) -> Iterator[bytes]:
+    yield _checked(file.read_bytes(), file)
+
+
+def _read_jsonl(file: Path) -> Iterator[bytes]:
+    offset = 0
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            _checked(line, file, offset)
+            offset += len(line)
+            if line.strip():
+                yield _jsonl_text(line, f"{file}, line {number}").encode()
+
+
+def _jsonl_text(line: bytes, place: str) -> str:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{place} is not JSON ({error.msg}); expected one object per line"
+        ) from None
+    text = record.get("text") if isinstance(record, dict) else None
+    if not isinstance(text, str):
+        raise ValueError(
+            f'{place} has no "text"; expected an object like {{"text": "..."}}'
+        )
+    return text
+
+
+def _read_parquet(file: Path) -> Iterator[bytes]:
+    try:
+        table = pyarrow.parquet.ParquetFile(file)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{file} is not a Parquet file: {error}") from None
+    with table:
+        names = table.schema_arrow.names
+        if "text" not in names:
+            raise ValueError(
+                f'{file} has the columns {names}; expected one called "text"'
+            )
+        for batch in table.iter_batches(columns=["text"], batch_size=256):
+            for text in batch.column(0).to_pylist():
+                if not isinstance(text, str):
+                    raise ValueError(
+                        f'{file}: column "text" holds {type(text).__name__} '
+                        "where a string is expected; remove such rows"
+                    )
+                yield text.encode()
+
+
+_READERS = dict(zip(SUFFIXES, (_read_txt, _read_jsonl, _read_parquet), strict=True))
+
+
+def _checked(content: bytes, file: Path, offset: int = 0) -> bytes:
+    """Returns `content`, found `offset` bytes into `file`, if it is UTF-8 text."""
+    bad = content.find(b"\0")  # valid UTF-8, yet found in no text
+    if bad < 0:
+        try:
+            content.decode("utf-8")
+            return content
+        except UnicodeDecodeError as error:
+            bad = error.start
+    raise ValueError(
+        f"{file} is not UTF-8 text: byte {offset + bad} is 0x{content[bad]:02x}; "
+        "convert the file to UTF-8 or remove it from the corpus"
+    )

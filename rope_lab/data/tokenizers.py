@@ -1,0 +1,200 @@
+"""Tokenizers: bytes, Hugging Face `tokenizers` files, SentencePiece models."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import tokenizers as hf
+
+from rope_lab.data.corpora import Corpus
+from rope_lab.data.storage import built, data_root
+
+# What files call the token that begins a document, in the order of preference.
+BOS_NAMES = (
+    "<|bos|>",
+    "<s>",
+    "<bos>",
+    "<|begin_of_text|>",
+    "<|endoftext|>",
+    "[BOS]",
+    "[CLS]",
+)
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back.
+
+    `bos_id` begins every packed document. A file that has no such token gets one more
+    id at its end, as bytes do. Text that spells a special token is encoded as text.
+
+    Attributes:
+      vocab_size: ids are 0..vocab_size-1.
+      bos_id: the id of the token that begins a document.
+      checksum: sha256 of the file, or of the definition.
+    """
+
+    vocab_size: int
+    bos_id: int
+    checksum: str
+
+    def encode(self, text: str) -> np.ndarray:
+        """int32[tokens], without a BOS."""
+
+    def decode(self, ids: np.ndarray) -> str:
+        """The text of `ids`, which may hold BOS; broken UTF-8 becomes U+FFFD."""
+
+
+class ByteTokenizer:
+    """The 256 bytes of UTF-8, and BOS = 256."""
+
+    vocab_size = 257
+    bos_id = 256
+    checksum = hashlib.sha256(b"rope_lab: UTF-8 bytes, BOS 256").hexdigest()
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.frombuffer(text.encode(), np.uint8).astype(np.int32)
+
+    def decode(self, ids: np.ndarray) -> str:
+        ids = np.asarray(ids)
+        return ids[ids < 256].astype(np.uint8).tobytes().decode(errors="replace")
+
+
+class HuggingFaceTokenizer:
+    """A tokenizer.json of the Hugging Face `tokenizers` library."""
+
+    def __init__(self, path: Path):
+        content = _read(path)
+        try:
+            self._model = hf.Tokenizer.from_buffer(content)
+        except Exception as error:  # the library raises nothing narrower
+            raise _not_a_tokenizer(path, "Hugging Face tokenizers", error) from None
+        self._model.encode_special_tokens = True
+        self._model.no_padding()
+        self._model.no_truncation()
+        vocabulary = self._model.get_vocab()
+        size = max(vocabulary.values(), default=-1) + 1
+        names = [name for name in BOS_NAMES if name in vocabulary]
+        self.bos_id = vocabulary[names[0]] if names else size
+        self.vocab_size = size if names else size + 1
+        self.checksum = hashlib.sha256(content).hexdigest()
+
+    def encode(self, text: str) -> np.ndarray:
+        # The fast call leaves out character offsets; it exists for batches alone.
+        (encoding,) = self._model.encode_batch_fast([text], add_special_tokens=False)
+        return np.asarray(encoding.ids, np.int32)
+
+    def decode(self, ids: np.ndarray) -> str:
+        ids = np.asarray(ids)
+        return self._model.decode(ids[ids != self.bos_id].tolist())
+
+
+class SentencePieceTokenizer:
+    """A .model file of SentencePiece; needs the extra `hf`."""
+
+    def __init__(self, path: Path):
+        try:
+            import sentencepiece
+        except ImportError:
+            raise ValueError(
+                f"tokenizer {path} needs the Python package sentencepiece, which is "
+                "not installed; install the extra: pip install 'rope-lab[hf]'"
+            ) from None
+        content = _read(path)
+        self._model = sentencepiece.SentencePieceProcessor()
+        try:
+            self._model.LoadFromSerializedProto(content)
+            size = self._model.GetPieceSize()
+        except RuntimeError as error:
+            raise _not_a_tokenizer(path, "SentencePiece", error) from None
+        bos = self._model.bos_id()
+        self.bos_id = bos if bos >= 0 else size
+        self.vocab_size = size if bos >= 0 else size + 1
+        self.checksum = hashlib.sha256(content).hexdigest()
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.asarray(self._model.EncodeAsIds(text), np.int32)
+
+    def decode(self, ids: np.ndarray) -> str:
+        ids = np.asarray(ids)
+        return self._model.DecodeIds(ids[ids != self.bos_id].tolist())
+
+
+def load_tokenizer(
+    spec: str | os.PathLike,
+    corpus: Corpus | None = None,
+    data_dir: str | os.PathLike | None = None,
+) -> Tokenizer:
+    """Loads the tokenizer that `spec` names.
+
+    Args:
+      spec: "bytes"; "bpe:N", a byte-level BPE of at most N tokens, trained once on the
+        train split of `corpus` (fewer where the text has no more pairs to merge); or
+        the path of a tokenizer.json or a SentencePiece .model file.
+      corpus: what "bpe:N" is trained on.
+      data_dir: where "bpe:N" is stored; None means beside the corpus.
+
+    Raises:
+      ValueError: unknown spec, missing file, not a tokenizer, N below 257.
+    """
+    spec = os.fspath(spec)
+    if spec == "bytes":
+        return ByteTokenizer()
+    if spec.startswith("bpe:"):
+        return HuggingFaceTokenizer(_trained_bpe(spec, corpus, data_dir))
+    path = Path(spec).expanduser()
+    if path.suffix == ".json":
+        return HuggingFaceTokenizer(path)
+    if path.suffix == ".model":
+        return SentencePieceTokenizer(path)
+    raise ValueError(
+        f'unknown tokenizer {spec!r}; expected "bytes", "bpe:N" (such as "bpe:1024"), '
+        "or the path of a .json (Hugging Face) or .model (SentencePiece) file"
+    )
+
+
+def _trained_bpe(
+    spec: str, corpus: Corpus | None, data_dir: str | os.PathLike | None
+) -> Path:
+    size = spec.removeprefix("bpe:")
+    if not size.isdecimal() or int(size) < 257:
+        raise ValueError(
+            f"tokenizer {spec!r}: expected bpe:N with a whole number N of at least "
+            "257, 256 bytes and BOS"
+        )
+    if corpus is None:
+        raise ValueError(f"tokenizer {spec!r} is trained on a corpus; give `corpus`")
+    root = data_root(data_dir) if data_dir else corpus.root
+    checksum = corpus.split_checksum("train")
+
+    def write(scratch: Path) -> None:
+        _train_bpe(int(size), corpus).save(str(scratch / "tokenizer.json"))
+
+    folder = built(root / "tokenizers" / f"bpe-{size}-{checksum[:16]}", write)
+    return folder / "tokenizer.json"
+
+
+def _train_bpe(size: int, corpus: Corpus) -> hf.Tokenizer:
+    model = hf.Tokenizer(hf.models.BPE())
+    model.pre_tokenizer = hf.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    model.decoder = hf.decoders.ByteLevel()
+    trainer = hf.trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[BOS_NAMES[0]],
+        initial_alphabet=hf.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    model.train_from_iterator(iter(corpus.documents("train")), trainer)
+    return model
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise ValueError(f"tokenizer file {path} does not exist; give another path")
+    return path.read_bytes()
+
+
+def _not_a_tokenizer(path: Path, library: str, error: Exception) -> ValueError:
+    reason = (str(error).splitlines() or ["unreadable"])[0]
+    return ValueError(f"{path} is not a tokenizer of {library}: {reason}")

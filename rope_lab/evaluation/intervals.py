@@ -28,7 +28,7 @@ class Interval(NamedTuple):
 
 def mean_interval(
     values: Float[np.ndarray, "N ..."],
-    document_ids: Shaped[np.ndarray, "N"],
+    document_ids: Shaped[np.ndarray, " N"],
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
@@ -65,7 +65,7 @@ def mean_interval(
 def paired_interval(
     a: Float[np.ndarray, "N ..."],
     b: Float[np.ndarray, "N ..."],
-    document_ids: Shaped[np.ndarray, "N"],
+    document_ids: Shaped[np.ndarray, " N"],
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
@@ -84,8 +84,8 @@ def paired_interval(
 
 
 def _by_document(
-    values: Float[np.ndarray, "N ..."], ids: Shaped[np.ndarray, "N"]
-) -> tuple[Float[np.ndarray, "M ..."], Int[np.ndarray, "M"]]:
+    values: Float[np.ndarray, "N ..."], ids: Shaped[np.ndarray, " N"]
+) -> tuple[Float[np.ndarray, "M ..."], Int[np.ndarray, " M"]]:
     """Sum of the values, and number of windows, of each document."""
     _, index, sizes = np.unique(ids, return_inverse=True, return_counts=True)
     sums = np.zeros((len(sizes), *values.shape[1:]))

@@ -21,7 +21,7 @@ EQUAL_BINS = 64
 def summarise(
     loss: Float[np.ndarray, "N T"],
     hit: Bool[np.ndarray, "N T"],
-    document_ids: Shaped[np.ndarray, "N"],
+    document_ids: Shaped[np.ndarray, " N"],
     train_length: int,
 ) -> Cell:
     """All statistics of one encoding on one set of windows; see ``compare``, too."""
@@ -90,8 +90,8 @@ def difference(a: Any, b: Any, document_ids: Any) -> dict[str, Any]:
 def by_position(
     loss: Float[np.ndarray, "N T"],
     hit: Bool[np.ndarray, "N T"],
-    document_ids: Shaped[np.ndarray, "N"],
-    edges: Int[np.ndarray, "K+1"],
+    document_ids: Shaped[np.ndarray, " N"],
+    edges: Int[np.ndarray, " K+1"],
 ) -> dict[str, list[Any]]:
     """Loss and accuracy in bins of position; bin k holds edges[k] <= t < edges[k+1]."""
     sizes_K = np.diff(edges)
@@ -107,14 +107,14 @@ def by_position(
     }
 
 
-def log_edges(length: int, train_length: int) -> Int[np.ndarray, "K+1"]:
+def log_edges(length: int, train_length: int) -> Int[np.ndarray, " K+1"]:
     """Edges 0, 1, 2, 3, 4, 6, 8, 12, ... and the training length, up to length."""
     powers = 2 ** np.arange(1, max(2, int(np.ceil(np.log2(length))) + 1))
     edges = np.concatenate([[0, 1, train_length, length], powers, powers * 3 // 2])
     return np.unique(edges[edges <= length])
 
 
-def equal_edges(length: int, bins: int = EQUAL_BINS) -> Int[np.ndarray, "K+1"]:
+def equal_edges(length: int, bins: int = EQUAL_BINS) -> Int[np.ndarray, " K+1"]:
     """Edges of at most ``bins`` bins of (nearly) equal width."""
     return np.unique(np.linspace(0, length, min(bins, length) + 1).round().astype(int))
 

@@ -1,0 +1,360 @@
+"""report.html: one file that needs nothing else, for phones and desks, light and dark.
+
+The page is plain HTML without scripts; pictures are inlined. What it says comes from
+``report_text``, how it looks from ``report_style``.
+"""
+
+import base64
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from rope_lab.cli import report_text as text
+from rope_lab.cli.report_style import STYLE
+from rope_lab.evaluation import findings, published
+from rope_lab.evaluation.results import (
+    NATURAL,
+    REPEATED,
+    Results,
+    cell,
+    truncated_row,
+)
+from rope_lab.plots import dark_path
+
+# In the order of the page; a figure of another name comes last, under its name.
+CAPTIONS = {
+    "overview": "Loss by position, chosen encodings. The vertical line is the training "
+    "length; bands are 95 % intervals over documents.",
+    "loss_by_position": "Loss by position, one panel for each encoding, with plain "
+    "RoPE and truncated context in grey. A curve that leaves a panel goes on above it.",
+    "accuracy": "Next-token accuracy at the longest length on natural text, and where "
+    "one passage is repeated to fill it, so that copying pays.",
+    "context_use": "Loss by position inside the training length, on windows that start "
+    "inside documents.",
+    "matrices": "Relative position of every key (across) for every query (down). "
+    "Orange distances were never seen in training.",
+    "wavelengths": "Wavelength of each plane against the training length, with the "
+    "critical dimension; below, what rounding to whole tokens changes.",
+    "training": "Training loss: single steps faint, running mean strong.",
+}
+MINUS = text.minus
+
+
+def write_report(
+    path: str | os.PathLike,
+    results: Results,
+    figures: Mapping[str, str | os.PathLike] | None = None,
+) -> Path:
+    """Writes the page.
+
+    Args:
+      path: the HTML file.
+      results: from ``evaluate_rows``. ``results["run"]``, if there, is a nested
+        dictionary of settings, shown as it is; of its keys, ``command`` (the shell line
+        that reproduces everything) is shown apart.
+      figures: name -> PNG file; names in ``CAPTIONS`` have a caption and a place. Where
+        ``plots.dark_path`` of a file exists, dark pages show that one.
+
+    Returns:
+      path.
+
+    Raises:
+      FileNotFoundError: if a figure is missing.
+    """
+    body = "\n".join(
+        [
+            _opening(results),
+            _figures(figures, ["overview"]),
+            _tables(results),
+            _ordering(results),
+            _figures(figures, ["accuracy", "loss_by_position"]),
+            _context(results),
+            _figures(figures, ["context_use", "matrices", "wavelengths", "training"]),
+            _figures(figures, sorted(set(figures or {}) - set(CAPTIONS))),
+            _method(results),
+            _settings(results.get("run", {})),
+        ]
+    )
+    page = (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(text.title(results))}</title>\n<style>{STYLE}</style></head>\n"
+        f"<body><main>\n{body}\n</main></body></html>\n"
+    )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _opening(results: Results) -> str:
+    lengths = ", ".join(str(length) for length in results["lengths"])
+    return (
+        f'<p class="eyebrow">rope_lab · trained on {results["train_length"]} tokens · '
+        f"read at {lengths}</p>\n<h1>{escape(text.title(results))}</h1>\n"
+        f'<div class="card">{_list(text.headline(results))}</div>\n'
+        '<p class="note">Losses are nats per token. Brackets are 95 % intervals from a '
+        "bootstrap over documents; differences are paired: same model or same text, "
+        "same target tokens.</p>"
+    )
+
+
+def _tables(results: Results) -> str:
+    lengths, longest = results["lengths"], max(results["lengths"])
+    parts = ["<h2>Every encoding at every length</h2>", _overview_table(results)]
+    for length in reversed(lengths):
+        for kind in (NATURAL, REPEATED):
+            targets = results["targets"][str(length)].get(kind)
+            if targets is None:
+                continue
+            opened = " open" if (length, kind) == (longest, NATURAL) else ""
+            parts.append(
+                f"<details{opened}><summary>{length} tokens, {kind} text</summary>"
+                f"{_length_table(results, length, kind)}"
+                '<p class="note">All rows score the same '
+                f"{targets['tokens']:,} target tokens in {targets['windows']} windows "
+                f"of {targets['documents']} documents, sha256 "
+                f"<code>{escape(targets['checksum'])}</code></p></details>"
+            )
+    return "\n".join(parts)
+
+
+def _overview_table(results: Results) -> str:
+    head = ["loss, natural text", *(f"{n} tokens" for n in results["lengths"])]
+    lines = []
+    for row in results["rows"]:
+        values = [f"{cell(row, n)['loss']:.3f}" for n in results["lengths"]]
+        lines.append((row["label"], values, row["truncated"]))
+    return _table(head, lines)
+
+
+def _length_table(results: Results, length: int, kind: str) -> str:
+    head = ["encoding", "loss", "accuracy, %"]
+    if length > results["train_length"]:
+        head += ["beyond L: loss", "beyond L: against truncated"]
+    lines = []
+    for row in results["rows"]:
+        found = cell(row, length, kind)
+        accuracy = f"{100 * found['accuracy']:.2f}"
+        values = [
+            _with(f"{found['loss']:.3f}", found["loss_interval"]),
+            _with(accuracy, found["accuracy_interval"], 100, 2),
+        ]
+        if found["beyond"]:
+            beyond = found["beyond"]
+            values.append(_with(f"{beyond['loss']:.3f}", beyond["loss_interval"]))
+            values.append(_gap(found["minus_truncated"], row["truncated"]))
+        lines.append((row["label"], values, row["truncated"]))
+    return _table(head, lines)
+
+
+def _gap(minus_truncated: dict[str, Any] | None, is_reference: bool) -> str:
+    if minus_truncated is None or is_reference:
+        return "–"
+    gap = minus_truncated["beyond"]
+    tone = {-1: "good", 0: "", 1: "bad"}[findings.sign(gap)]
+    if tone == "bad" and gap["mean"] <= findings.TOLERANCE:
+        tone = ""
+    value = _with(MINUS(f"{gap['mean']:+.3f}"), gap["interval"])
+    return f'<span class="{tone}">{value}</span>' if tone else value
+
+
+def _ordering(results: Results) -> str:
+    longest = max(results["lengths"])
+    kinds = [kind for kind in (NATURAL, REPEATED) if kind in _kinds(results)]
+    head = ["encoding", f"published, {published.TRAIN_LENGTH}"]
+    head += [f"published, {published.LENGTH} {kind}" for kind in kinds]
+    head += [f"here, {results['train_length']}"]
+    head += [f"here, {longest} {kind}" for kind in kinds]
+    lines = []
+    for row in published.ROWS:
+        values = [
+            f"{x:.2f}" for x in (row.in_length, *(getattr(row, k) for k in kinds))
+        ]
+        measured = published.measured_row(results, row)
+        values += _accuracies(results, measured, kinds) if measured else ["–"] * 3
+        label = row.label + (f" ({row.note})" if row.note else "")
+        lines.append((label, values, False))
+    parts = ["<h2>The published order, and this one</h2>"]
+    order = escape(" < ".join(published.ORDER))
+    parts.append(
+        f"<p>The article reports next-token accuracies, in percent, of a model of 100 "
+        f"million parameters trained on {published.TRAIN_LENGTH} tokens and read at "
+        f"{published.LENGTH}: {order}. Its repeated set mixes repeated and ordinary "
+        "texts; here every repeated window is one. Each comparison below is paired.</p>"
+    )
+    parts.append(_table(head, lines))
+    for kind in kinds:
+        parts.append(_verdicts(results, kind))
+    links = ", ".join(f"<code>{escape(source)}</code>" for source in published.SOURCES)
+    parts.append(f'<p class="note">Published numbers: {links}.</p>')
+    return "\n".join(parts)
+
+
+def _verdicts(results: Results, kind: str) -> str:
+    steps = findings.order_steps(results, kind)
+    if not steps:
+        return ""
+    head = [f"{kind} text", "published, points", "here, points", "verdict"]
+    lines = []
+    for step in steps:
+        mean = MINUS(f"{100 * step.accuracy['mean']:+.2f}")
+        tone = {findings.AGREES: "good", findings.REVERSED: "bad"}.get(step.verdict, "")
+        values = [
+            MINUS(f"{100 * step.published[kind]:+.2f}"),
+            _with(mean, step.accuracy["interval"], 100, 2),
+            f'<span class="{tone}">{step.verdict}</span>',
+        ]
+        lines.append((f"{step.lower.label} < {step.upper.label}", values, False))
+    discussion = text.order_discussion(results, kind)
+    told = _list(discussion) if discussion else "<p>Every comparison agrees.</p>"
+    return f"<h3>On {kind} text</h3>\n{_table(head, lines)}\n{told}"
+
+
+def _context(results: Results) -> str:
+    use = results.get("context_use")
+    if not use:
+        return ""
+    lines = []
+    for step in use["steps"]:
+        least, most = step["context"]
+        gain = step["gain"]
+        values = [
+            _with(f"{step['loss']:.3f}", step["loss_interval"]),
+            _with(MINUS(f"{gain['mean']:+.4f}"), gain["interval"], 1, 4)
+            if gain
+            else "–",
+        ]
+        lines.append((f"{least} to {most} tokens", values, False))
+    head = ["context", "loss", "gain over the line above"]
+    return (
+        "<h2>How much context the model uses</h2>\n<p>Inside the training length, on "
+        "windows that start inside documents: the loss of the same target tokens as "
+        f"their context doubles.</p>\n{_table(head, lines)}"
+    )
+
+
+def _method(results: Results) -> str:
+    row = truncated_row(results)
+    label = row["label"] if row else "truncated"
+    return "<h2>How it was measured</h2>" + _list(
+        [
+            "Held-out documents; windows start inside them, not at their openings.",
+            "At one length all rows score exactly the same target tokens.",
+            f"{label}: the training encoding in windows of the training length L at "
+            "a stride of L/2, each scoring its second half, the first all of it; a "
+            "target sees its last L/2 to L tokens, or all there are if fewer.",
+            "Beyond L: targets with more than L tokens before them.",
+            "Intervals: whole documents are drawn with replacement, 95 % "
+            "percentiles widened for the number of documents. With many rows, one "
+            "interval in twenty misses.",
+            "One training run: intervals cover the choice of text, not of seeds.",
+        ]
+    )
+
+
+def _settings(run: Mapping[str, Any]) -> str:
+    if not run:
+        return ""
+    rest = {key: value for key, value in run.items() if key != "command"}
+    parts = ["<h2>Settings, and how to repeat it</h2>"]
+    if run.get("command"):
+        parts.append(f"<pre>{escape(str(run['command']))}</pre>")
+    for key, value in rest.items():
+        name = escape(str(key).replace("_", " "))
+        parts.append(
+            f"<details><summary>{name}</summary>{_definition(value)}</details>"
+        )
+    return "\n".join(parts)
+
+
+def _definition(value: Any) -> str:
+    """Nested settings as definition lists; other values as they print."""
+    if isinstance(value, Mapping):
+        items = []
+        for key, inner in value.items():
+            nested = isinstance(inner, Mapping) and inner
+            tag = '<dt class="group">' if nested else "<dt>"
+            shown = _definition(inner) if nested else f"<dd>{_plain(inner)}</dd>"
+            items.append(f"{tag}{escape(str(key))}</dt>{shown}")
+        return f"<dl>{''.join(items)}</dl>"
+    if isinstance(value, (list, tuple)) and any(isinstance(v, Mapping) for v in value):
+        return "".join(_definition(inner) for inner in value)
+    return f"<p>{_plain(value)}</p>"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_plain(inner) for inner in value)
+    return escape(f"{value:g}" if isinstance(value, float) else str(value))
+
+
+def _figures(figures: Mapping[str, Any] | None, names: Iterable[str]) -> str:
+    return "\n".join(
+        _figure(n, Path(figures[n])) for n in names if n in (figures or {})
+    )
+
+
+def _figure(name: str, path: Path) -> str:
+    caption = escape(CAPTIONS.get(name, name.replace("_", " ")))
+    dark = dark_path(path)
+    source = ""
+    if dark.exists():
+        query = "(prefers-color-scheme: dark)"
+        source = f'<source media="{query}" srcset="{_inlined(dark)}">'
+    width, height = _png_size(path)
+    return (
+        f'<figure id="{escape(name)}"><picture>{source}<img src="{_inlined(path)}" '
+        f'alt="{caption}" width="{width}" height="{height}"></picture>'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _inlined(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    """Width and height of a PNG, from its first chunk."""
+    header = path.read_bytes()[16:24]
+    return int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")
+
+
+def _accuracies(results: Results, row, kinds: Sequence[str]) -> list[str]:
+    cells = [cell(row, max(results["lengths"]), kind) for kind in kinds]
+    short = results["train_length"]
+    first = [cell(row, short)] if short in results["lengths"] else [cells[0]["inside"]]
+    return [
+        _with(f"{100 * c['accuracy']:.2f}", c["accuracy_interval"], 100, 2)
+        for c in first + cells
+    ]
+
+
+def _kinds(results: Results) -> Mapping[str, Any]:
+    return results["targets"][str(max(results["lengths"]))]
+
+
+def _with(value: str, bounds, scale: float = 1, digits: int = 3) -> str:
+    """A number with its interval in small type; both are HTML already."""
+    return f"{value}<small>{escape(text.interval(bounds, scale, digits))}</small>"
+
+
+def _list(sentences: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{escape(s)}</li>' for s in sentences)}</ul>"
+
+
+def _table(
+    head: Sequence[str], lines: Iterable[tuple[str, Sequence[str], bool]]
+) -> str:
+    """A table in a box of its own that scrolls; cells are HTML, labels are not."""
+    top = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    rows = []
+    for label, values, marked in lines:
+        tag = '<tr class="mark">' if marked else "<tr>"
+        cells = "".join(f"<td>{value}</td>" for value in values)
+        rows.append(f'{tag}<th scope="row">{escape(label)}</th>{cells}</tr>')
+    table = f"<thead><tr>{top}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    box = f'class="scroll" tabindex="0" role="region" aria-label="{escape(head[0])}"'
+    return f"<div {box}><table>{table}</table></div>"

@@ -1,0 +1,76 @@
+"""What the ReRoPE article published, to set beside what is measured here.
+
+Source: Su Jianlin, kexue.fm 9708 and, for YaRN, 9859: token accuracies, in percent, of
+one GAU model of 100 million parameters trained on 512 tokens, without fine-tuning, at 8
+times that length. "Repeated" is a test set that *contains* samples made of one text
+repeated to 4096 tokens; the share is not published. One run per row, no intervals.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from rope_lab.evaluation.results import Results
+
+TRAIN_LENGTH, LENGTH = 512, 4096  # tokens
+ORDER = ("PI", "RoPE", "NTK", "ReRoPE")  # worst to best
+SOURCES = ("https://kexue.fm/archives/9708", "https://kexue.fm/archives/9859")
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """Accuracies in percent, and which encoding of the catalogue the row measures."""
+
+    label: str
+    in_length: float  # at 512 tokens, the training length
+    repeated: float  # at 4096
+    natural: float  # at 4096
+    name: str  # in the catalogue
+    group: str | None = None  # its place in ORDER
+    window: Fraction | None = (
+        None  # of ReRoPE and Leaky, as a share of the train length
+    )
+    step: float | None = None  # of Leaky
+    note: str = ""
+
+
+HALF, QUARTER = Fraction(1, 2), Fraction(1, 4)
+ROWS = (
+    PublishedRow("PI", 49.41, 15.04, 13.54, "interpolated", "PI"),
+    PublishedRow("RoPE", 49.41, 24.17, 23.16, "rope", "RoPE"),
+    PublishedRow("NTK-old", 49.41, 51.28, 39.27, "ntk_old", "NTK"),
+    PublishedRow("NTK-fixed", 49.41, 51.86, 39.61, "ntk_fixed", "NTK"),
+    PublishedRow("NTK-mixed", 49.41, 53.09, 40.12, "ntk_mixed", "NTK"),
+    PublishedRow("YaRN", 49.41, 80.10, 47.45, "yarn", note="from article 9859"),
+    PublishedRow("ReRoPE w=L/4", 49.41, 76.11, 47.82, "rerope", "ReRoPE", QUARTER),
+    PublishedRow("ReRoPE w=L/2", 49.41, 77.90, 48.48, "rerope", "ReRoPE", HALF),
+    PublishedRow(
+        "Leaky ReRoPE w=L/4, step 16", 49.40, 85.15, 49.10, "leaky_rerope",
+        window=QUARTER, step=16, note="trained with log n, which the others were not",
+    ),
+)  # fmt: skip
+
+
+def measured_row(results: Results, published: PublishedRow) -> dict[str, Any] | None:
+    """The row that measures the same encoding without fine-tuning, or None."""
+    for row in results["rows"]:
+        if not row["truncated"] and row["model"] == "pretrained":
+            logic = next(iter(row["cells"][str(max(results["lengths"]))].values()))[
+                "logic"
+            ]
+            if _same(logic, published, results["train_length"]):
+                return row
+    return None
+
+
+def _same(logic: Any, published: PublishedRow, train_length: int) -> bool:
+    if not isinstance(logic, dict) or logic.get("name") != published.name:
+        return False
+    options = logic["options"]
+    if options.get("resonance") or options.get("log_n", "off") != "off":
+        return False
+    if published.step is not None and options.get("step") != published.step:
+        return False
+    if published.window is None:
+        return True
+    return options.get("window") == published.window * train_length

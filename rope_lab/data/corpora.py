@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from rope_lab.data import registered, textfiles
 from rope_lab.data.shuffling import Purpose, permutation
@@ -127,7 +128,7 @@ def load_corpus(
             f"unknown corpus {spec!r}: neither one of {known}, nor the path of an "
             "existing folder or file"
         )
-    name = spec if spec in registered.REGISTERED else Path(spec).name
+    name = spec if spec in registered.REGISTERED else Path(spec).resolve().name
     options = {"held_out_fraction": held_out_fraction, "seed": seed}
     return Corpus(name, records, key, digests, root=root, **options)
 
@@ -138,8 +139,7 @@ def _open_files(path: Path, root: Path) -> tuple[Sequence[Any], str, np.ndarray]
 
     def write(scratch: Path) -> None:
         builder = textfiles.TextFiles(path=path, data_dir=scratch)
-        with contextlib.redirect_stdout(None):  # it would speak of downloads
-            builder.download_and_prepare()
+        _prepare_quietly(builder)
         texts = (record["text"] for record in builder.as_data_source("train"))
         digests = _digests(texts)
         if _checksum(digests) != checksum:
@@ -162,7 +162,23 @@ def _open_registered(name: str, root: Path) -> tuple[Sequence[Any], str, np.ndar
         np.save(scratch / "digests.npy", digests)
 
     folder = built(root / "corpora" / f"{name}-{builder.version}", write)
-    return records, key, np.load(folder / "digests.npy")
+    digests = np.load(folder / "digests.npy")
+    if len(digests) != len(records):
+        raise ValueError(
+            f"corpus {name!r} has {len(records)} documents where {folder} knows "
+            f"{len(digests)}; it was prepared anew, so remove that folder"
+        )
+    return records, key, digests
+
+
+def _prepare_quietly(builder: textfiles.TextFiles) -> None:
+    """Local files need no account of a download, nor bars that outlive the work."""
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(None):
+            builder.download_and_prepare()
+    finally:
+        tfds.enable_progress_bar()
 
 
 def _sotu_folder() -> Path:

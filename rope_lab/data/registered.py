@@ -44,25 +44,28 @@ def prepared_builder(name: str, root: Path) -> tfds.core.DatasetBuilder:
     corpus = REGISTERED[name]
     usual = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
     for folder in (root, Path(usual).expanduser()):
-        builder = tfds.builder(
-            corpus.builder, data_dir=folder, file_format="array_record"
-        )
-        if builder.is_prepared():
-            return builder
+        # TFRecord files, the usual format of TFDS, cannot be read without TensorFlow.
+        if any((folder / corpus.builder).glob("[0-9]*/*.array_record*")):
+            return _builder(name, folder)
     if corpus.needs:
         raise _unavailable(name, root, f"preparing it needs {corpus.needs}")
     return _downloaded(name, root)
 
 
+def _builder(name: str, folder: Path) -> tfds.core.DatasetBuilder:
+    builder = REGISTERED[name].builder
+    return tfds.builder(builder, data_dir=folder, file_format="array_record")
+
+
 def _downloaded(name: str, root: Path) -> tfds.core.DatasetBuilder:
-    corpus = REGISTERED[name]
-    builder = tfds.builder(corpus.builder, data_dir=root, file_format="array_record")
+    url = REGISTERED[name].url
     try:
-        # TFDS itself retries for minutes when there is no network.
-        requests.head(corpus.url, timeout=10)
+        # Without a network TFDS would try again for minutes.
+        requests.head(url, timeout=10)
+        builder = _builder(name, root)
         builder.download_and_prepare()
-    except (OSError, ImportError, tfds.download.DownloadError) as error:
-        reason = f"{type(error).__name__} while fetching it from {corpus.url}"
+    except Exception as error:  # TFDS has no common class for what can go wrong
+        reason = f"{type(error).__name__} while fetching it from {url}"
         raise _unavailable(name, root, reason) from error
     return builder
 

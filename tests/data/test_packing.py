@@ -255,6 +255,31 @@ def test_tokens_are_encoded_once_and_mapped_from_disk(corpus, tmp_path, monkeypa
     )
 
 
+class FewTokens:
+    """Sees digits alone, and has more ids than 16 bits hold."""
+
+    vocab_size, bos_id, checksum = 100_000, 99_999, "few"
+
+    def encode(self, text):
+        digits = [90_000 + int(letter) for letter in text if letter.isdigit()]
+        return np.asarray(digits, np.int32)
+
+    def decode(self, ids):
+        return "".join(str(token - 90_000) for token in ids if token != self.bos_id)
+
+
+def test_large_ids_are_kept_and_documents_without_tokens_take_no_place(tmp_path):
+    file = tmp_path / "documents.jsonl"
+    texts = ["none", "12", "no", "nothing", "3456", "7", "not one"]
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    corpus = load_corpus(file, tmp_path / "data", 0.0)
+    source = PackedSequences(corpus, FewTokens(), "train", 0, 8)
+    sequences = epoch_of(source)
+    found = [FewTokens().decode(part) for one in sequences for part in segments_of(one)]
+    assert sorted("".join(found)) == list("1234567")
+    assert source.tokens_per_epoch == 7 + 3 and len(sequences) == 2
+
+
 def test_a_truncated_token_file_is_refused(corpus, tmp_path):
     packed(corpus)
     (stored,) = (tmp_path / "data" / "tokens").glob("*/tokens.bin")

@@ -1,0 +1,30 @@
+"""Measure both decoders at up to eight times the training length.
+
+    python -m experiments.extrapolate --config=configs/extrapolate.py --workdir=runs/far
+
+Writes runs/far/results.json, one row after another; started again, it measures only
+what is missing or has changed. The row "truncated" is added to every table.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Keys of `ExtrapolateConfig`."""
+    yarn = {"name": "yarn", "scale": 8, "train_length": "trained", "resonance": True}
+    return ConfigDict(
+        {
+            "models": {"pretrained": "runs/base", "long": "runs/long"},
+            "encodings": {
+                "RoPE": {"name": "rope"},
+                "PI": {"name": "interpolated", "scale": 8},
+                "ReRoPE w=L/2": {"name": "rerope", "window": "trained/2"},
+                "Resonance-YaRN": yarn,
+                "Resonance-YaRN, fine-tuned": {**yarn, "model": "long"},
+            },
+            "lengths": [128, 512, 1024],  # tokens
+            "num_windows": 16,
+            "num_repeated_windows": 8,
+        },
+        convert_dict=False,
+    )

@@ -72,22 +72,7 @@ class PackedSequences:
         repeat_fraction: float = 0.0,
         data_dir: str | os.PathLike | None = None,
     ):
-        if length < 1:
-            raise ValueError(f"length is {length} tokens; give at least 1")
-        if not 0 <= repeat_fraction < 1:
-            raise ValueError(
-                f"repeat_fraction is {repeat_fraction}; give a number in [0, 1)"
-            )
-        if repeat_fraction and length < 8:
-            raise ValueError(
-                f"length is {length} tokens, too short for passages of length//8; "
-                "give at least 8, or repeat_fraction 0"
-            )
-        if not corpus.num_documents(split):
-            raise ValueError(
-                f"the {split} split of corpus {corpus.name!r} has no documents; change "
-                "held_out_fraction"
-            )
+        _check(corpus, split, length, repeat_fraction)
         self.corpus, self.tokenizer, self.length = corpus, tokenizer, length
         self.identity = {
             "corpus": corpus.name,
@@ -185,3 +170,22 @@ class PackedSequences:
         keys = ("inputs", "targets", "positions", "segment_ids")
         batch = {key: np.zeros(self.length, np.int32) for key in keys}
         return batch | {"weights": np.zeros(self.length, np.float32)}
+
+
+def _check(corpus: Corpus, split: str, length: int, repeat_fraction: float) -> None:
+    if length < 1:
+        raise ValueError(f"length is {length} tokens; give at least 1")
+    if not 0 <= repeat_fraction < 1:
+        raise ValueError(
+            f"repeat_fraction is {repeat_fraction}; give a number in [0, 1)"
+        )
+    if repeat_fraction and length < 8:
+        raise ValueError(
+            f"length is {length} tokens, too short for passages of length//8; give at "
+            "least 8, or repeat_fraction 0"
+        )
+    if not corpus.num_documents(split):
+        raise ValueError(
+            f"the {split} split of corpus {corpus.name!r} has no documents; change "
+            "held_out_fraction"
+        )

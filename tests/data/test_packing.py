@@ -25,9 +25,16 @@ def write_folder(folder, sizes=(1, 5, 14, 15, 16, 17, 40, 3, 90, 31, 2, 64)):
     return folder
 
 
-@pytest.fixture
-def corpus(tmp_path):
-    return load_corpus(write_folder(tmp_path / "texts"), tmp_path / "data", 0.25)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packing")
+    write_folder(folder / "texts")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(folder):
+    return load_corpus(folder / "texts", folder / "data", 0.25)
 
 
 def packed(corpus, split="train", seed=0, length=LENGTH, **options):
@@ -244,9 +251,9 @@ def test_repeats_are_added_and_take_nothing_away(corpus):
     assert plain <= set(mixed)
 
 
-def test_tokens_are_encoded_once_and_mapped_from_disk(corpus, tmp_path, monkeypatch):
+def test_tokens_are_encoded_once_and_mapped_from_disk(corpus, folder, monkeypatch):
     before = digest(packed(corpus)[3])
-    (stored,) = (tmp_path / "data" / "tokens").glob("*/tokens.bin")
+    (stored,) = (folder / "data" / "tokens").glob("*/tokens.bin")
     tokenizer = load_tokenizer("bytes")
     monkeypatch.setattr(type(tokenizer), "encode", None)
     assert digest(packed(corpus)[3]) == before
@@ -281,11 +288,11 @@ def test_large_ids_are_kept_and_documents_without_tokens_take_no_place(tmp_path)
 
 
 def test_a_truncated_token_file_is_refused(corpus, tmp_path):
-    packed(corpus)
-    (stored,) = (tmp_path / "data" / "tokens").glob("*/tokens.bin")
+    packed(corpus, data_dir=tmp_path)
+    (stored,) = (tmp_path / "tokens").glob("*/tokens.bin")
     stored.write_bytes(stored.read_bytes()[:-2])
     with pytest.raises(ValueError, match="damaged; remove it"):
-        packed(corpus)
+        packed(corpus, data_dir=tmp_path)
 
 
 def test_reading_a_sequence_takes_microseconds(tmp_path):
@@ -317,8 +324,8 @@ def test_wrong_arguments_are_refused(options, message, corpus):
         packed(corpus, **options)[0]
 
 
-def test_a_split_without_documents_is_refused(corpus, tmp_path):
-    everything = load_corpus(tmp_path / "texts", tmp_path / "data", 0.0)
+def test_a_split_without_documents_is_refused(folder):
+    everything = load_corpus(folder / "texts", folder / "data", 0.0)
     with pytest.raises(ValueError, match="has no documents"):
         packed(everything, "held_out")
 

@@ -14,9 +14,9 @@ from rope_lab.data import (
 )
 
 
-@pytest.fixture
-def config(tmp_path):
-    folder = tmp_path / "texts"
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pipeline") / "texts"
     folder.mkdir()
     for number in range(10):
         (folder / f"{number}.txt").write_text(f"{number} and more " * (5 + number))
@@ -25,11 +25,11 @@ def config(tmp_path):
         length=8,
         batch_size=12,
         repeat_fraction=0.2,
-        data_dir=str(tmp_path / "data"),
+        data_dir=str(folder.with_name("data")),
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def source(config):
     return packed_sequences(config)
 

@@ -8,7 +8,7 @@ import requests
 import tensorflow_datasets as tfds
 
 from rope_lab.data import load_corpus
-from rope_lab.data.registered import REGISTERED
+from rope_lab.data.registered import REGISTERED, Registered
 
 BOOKS = [f"Book {number}. Call me {'very ' * number}Ishmael." for number in range(10)]
 
@@ -31,6 +31,10 @@ class Pg19(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generate_examples(self):
         for number, text in enumerate(BOOKS):
             yield number, {"book_text": text, "book_id": number}
+
+
+class RopeLabTestBooks(Pg19):
+    """The same under a name of its own, which `tfds.builder` finds."""
 
 
 @pytest.fixture
@@ -59,6 +63,16 @@ def test_files_that_only_tensorflow_reads_do_not_count(no_network, tmp_path):
         file.rename(other / file.name.replace("array_record", "tfrecord"))
     with pytest.raises(ValueError, match="file_format=array_record"):
         load_corpus("pg19", tmp_path / "data")
+
+
+def test_a_corpus_is_fetched_where_the_network_allows(tmp_path, monkeypatch):
+    entry = Registered("rope_lab_test_books", "book_text", url="http://reachable")
+    monkeypatch.setitem(REGISTERED, "books", entry)
+    monkeypatch.setattr(requests, "head", lambda url, timeout: None)
+    corpus = load_corpus("books", tmp_path / "data")
+    assert sorted(corpus.everything) == sorted(BOOKS)
+    monkeypatch.setattr(requests, "head", None)  # now it is here
+    assert load_corpus("books", tmp_path / "data").checksum == corpus.checksum
 
 
 @pytest.mark.parametrize("name", REGISTERED)

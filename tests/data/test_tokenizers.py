@@ -12,13 +12,13 @@ from rope_lab.data import load_corpus, load_tokenizer
 PROSE = "The state of the union is strong; naïve — 字 🜂\r\n\ttabs, the state of it.  "
 
 
-@pytest.fixture
-def corpus(tmp_path):
-    folder = tmp_path / "texts"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texts")
     for number in range(10):
         (folder / f"{number}.txt").write_text(f"{number} " + PROSE * (number + 1))
-    return load_corpus(folder, tmp_path / "data", held_out_fraction=0.2)
+    data_dir = tmp_path_factory.mktemp("data")
+    return load_corpus(folder, data_dir, held_out_fraction=0.2)
 
 
 def word_level(path, special=()):

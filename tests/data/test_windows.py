@@ -10,14 +10,14 @@ from rope_lab.data import evaluation_windows, load_corpus, load_tokenizer
 SIZES = [10, 300, 200, 65, 66, 67, 500, 64, 900, 130]
 
 
-@pytest.fixture
-def corpus(tmp_path):
-    folder = tmp_path / "texts"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texts")
     for number, size in enumerate(SIZES):
         text = "".join(chr(33 + (7 * number + step) % 89) for step in range(size))
         (folder / f"{number}.txt").write_text(text)
-    return load_corpus(folder, tmp_path / "data", held_out_fraction=0.5)
+    data_dir = tmp_path_factory.mktemp("data")
+    return load_corpus(folder, data_dir, held_out_fraction=0.5)
 
 
 def windows(corpus, length=64, count=5, split="train", **options):

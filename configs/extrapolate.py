@@ -26,5 +26,4 @@ def get_config() -> ConfigDict:
             "num_windows": 16,
             "num_repeated_windows": 8,
         },
-        convert_dict=False,
     )

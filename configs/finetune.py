@@ -40,5 +40,4 @@ def get_config() -> ConfigDict:
             },
             "validation": {"every": 20, "num_windows": 4},
         },
-        convert_dict=False,
     )

@@ -37,5 +37,4 @@ def get_config() -> ConfigDict:
             "validation": {"every": 100, "num_windows": 16},
             "seed": 0,
         },
-        convert_dict=False,
     )

@@ -67,8 +67,9 @@ def attend(
     query_positions, key_positions = _positions(
         query_positions, key_positions, q_BTHD.shape[0], queries, keys
     )
-    visible_BTS = _at_least_2d(query_positions)[:, :, None] >= (
-        _at_least_2d(key_positions)[:, None, :]
+    visible_BTS = (
+        _at_least_2d(query_positions)[:, :, None]
+        >= (_at_least_2d(key_positions)[:, None, :])
     )
     if segment_ids is not None:
         visible_BTS = visible_BTS & _same_segment(segment_ids, queries, keys)

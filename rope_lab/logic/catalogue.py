@@ -369,7 +369,9 @@ def _leaky_rerope(
     )
 
 
-def _self_extend(setting: Setting, *, window, group, train_length=None, frequencies=None):
+def _self_extend(
+    setting: Setting, *, window, group, train_length=None, frequencies=None
+):
     window = _require_whole(setting.name, "window", window)
     group = _require_whole(setting.name, "group", group)
     _require_window_in_training(setting.name, window, train_length)
@@ -403,7 +405,9 @@ CATALOGUE: dict[str, Entry] = {
     "llama3": Entry(_llama3, "Llama 3.1 scaling", "fine-tuning helps"),
     "longrope": Entry(_longrope, "LongRoPE (2402.13753)", "fine-tuning helps"),
     "partial": Entry(_partial, "partial rotary (GPT-J, NeoX)", "from the start"),
-    "p_rope": Entry(_p_rope, "p-RoPE (2410.06205), HoPE (2410.21216)", "from the start"),
+    "p_rope": Entry(
+        _p_rope, "p-RoPE (2410.06205), HoPE (2410.21216)", "from the start"
+    ),
     "rerope": Entry(_rerope, "ReRoPE (kexue.fm 9708)"),
     "leaky_rerope": Entry(_leaky_rerope, "Leaky ReRoPE (kexue.fm 9708)"),
     "self_extend": Entry(_self_extend, "Self-Extend (2401.01325)"),

@@ -1,0 +1,1 @@
+"""The runnable functions: thin, on top of everything."""

@@ -1,0 +1,59 @@
+"""A checkpoint as the experiments use it: parameters, model, encoding, lengths."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rope_lab.logic import logic_from_dict
+from rope_lab.model import ModelConfig, init_model
+from rope_lab.training import from_nested, load_parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """Parameters of a checkpoint and what its meta says of them."""
+
+    graphdef: Any
+    params: Any
+    model_config: ModelConfig
+    meta: dict[str, Any]
+
+    @property
+    def train_length(self) -> int:
+        """Tokens per sequence of the run that saved it."""
+        return self.meta["config"]["data"]["length"]
+
+    @property
+    def identity(self) -> str:
+        """Names these very parameters, wherever the checkpoint lies."""
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves(self.params):
+            digest.update(np.asarray(leaf).tobytes())
+        return f"step {self.meta['step']}, sha256 {digest.hexdigest()[:16]}"
+
+    def logic(self) -> Any:
+        """The position logic it was trained with, or one per layer."""
+        logics = [logic_from_dict(values) for values in self.meta["encoding"]]
+        return logics[0] if len(logics) == 1 else tuple(logics)
+
+
+def load_checkpoint(path: str | Path) -> Loaded:
+    """Read a workdir's newest checkpoint, or the folder of one step.
+
+    Raises:
+      ValueError: nothing there, or damaged; says what to do.
+    """
+    nested, meta = load_parameters(path)
+    model_config = ModelConfig(**meta["model"])
+    graphdef, params = init_model(model_config)
+    # Orbax pins arrays to their device; pinned parameters beside a fresh optimizer's
+    # free ones would compile the training step twice.
+    nested = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), nested)
+    return Loaded(graphdef, from_nested(params, nested), model_config, meta)

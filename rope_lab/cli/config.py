@@ -1,0 +1,149 @@
+"""Config files to dataclasses: every key is read by something, or is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from rope_lab.data import DataConfig
+from rope_lab.model import ModelConfig
+from rope_lab.training import TrainingConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelSection:
+    """`ModelConfig` without the vocabulary, which the tokenizer decides; its logic."""
+
+    logic: Any  # {"name": ..., **options}, or a list of them, cycled over the layers
+    num_layers: int = 4
+    width: int = 128
+    ff_width: int = 320
+    num_heads: int = 4
+    num_kv_heads: int = 4
+    head_dim: int = 32
+    tied_embeddings: bool = True
+    qk_norm: bool = False
+    biases: bool = False
+    norm_epsilon: float = 1e-6
+    dtype: str = "float32"
+    remat: bool = False
+
+    def model_config(self, vocab_size: int) -> ModelConfig:
+        """The model for a tokenizer of `vocab_size` tokens."""
+        fields = dataclasses.asdict(self)
+        del fields["logic"]
+        return ModelConfig(vocab_size=vocab_size, **fields)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """Loss on held-out windows that start inside documents, while training."""
+
+    every: int = 200  # steps
+    num_windows: int = 32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """`experiments.pretrain`."""
+
+    model: ModelSection
+    data: DataConfig
+    training: TrainingConfig
+    validation: ValidationConfig = ValidationConfig()
+    seed: int = 0  # of the parameters; data.seed orders the data
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """`experiments.finetune`: a checkpoint, a new logic, more training."""
+
+    checkpoint: str  # workdir of a run, or one of its checkpoints/<step>
+    logic: Any  # as model.logic; options may be "trained" or "trained/4", see specs.py
+    data: DataConfig
+    training: TrainingConfig
+    validation: ValidationConfig = ValidationConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExtrapolateConfig:
+    """`experiments.extrapolate`: checkpoints under many logics at many lengths."""
+
+    models: dict[str, str]  # label -> workdir or checkpoint; one is "pretrained"
+    encodings: dict[str, Any]  # row label -> logic spec, with "model" if not pretrained
+    lengths: list[int]  # tokens
+    num_windows: int = 32  # per length, spread over the held-out documents
+    num_repeated_windows: int = 16  # of one passage repeated; 0 measures none
+    repeat_length: int | None = None  # tokens of that passage; None: half the train one
+    seed: int = 0  # of the windows
+    data_dir: str | None = None  # None: $ROPE_LAB_DATA, else ~/.cache/rope_lab
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """`experiments.demo`: pretrain, fine-tune each, measure, report."""
+
+    pretrain: PretrainConfig
+    finetune: dict[str, Any]  # model label -> FinetuneConfig without its checkpoint
+    extrapolate: Any  # ExtrapolateConfig without its models
+
+
+def read(cls: type, values: Mapping[str, Any] | ConfigDict, where: str = "config"):
+    """Build dataclass `cls` from a config, nested dataclasses included.
+
+    Raises:
+      ValueError: a key that `cls` does not read, a missing key, a value of the wrong
+        type. The message holds the key's full name.
+    """
+    if isinstance(values, ConfigDict):
+        values = values.to_dict()
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where} must hold {cls.__name__}'s keys, got {values!r}")
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key in values:
+        if key not in fields:
+            raise ValueError(
+                f"{where}.{key}: nothing reads this key{hint(key, fields)}"
+            )
+    types_ = typing.get_type_hints(cls)
+    arguments = {}
+    for name, field in fields.items():
+        if name in values:
+            arguments[name] = _convert(types_[name], values[name], f"{where}.{name}")
+        elif field.default is dataclasses.MISSING:
+            raise ValueError(f"{where}.{name} is missing; {cls.__name__} needs it")
+    return cls(**arguments)
+
+
+def hint(key: str, known) -> str:
+    """' (did you mean ...?)', or the list of what is known."""
+    close = difflib.get_close_matches(key, list(known), n=1)
+    if close:
+        return f" (did you mean {close[0]!r}?)"
+    return f"; known here: {', '.join(known)}"
+
+
+def _convert(expected: Any, value: Any, where: str) -> Any:
+    if expected is Any:
+        return value
+    if typing.get_origin(expected) is types.UnionType:
+        options = typing.get_args(expected)
+        if value is None and type(None) in options:
+            return None
+        (expected,) = [option for option in options if option is not type(None)]
+    if dataclasses.is_dataclass(expected):
+        return read(expected, value, where)
+    plain = typing.get_origin(expected) or expected
+    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if plain is list and isinstance(value, tuple):
+        return list(value)
+    if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
+        raise ValueError(f"{where} must be a {plain.__name__}, got {value!r}")
+    return value

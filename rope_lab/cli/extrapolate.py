@@ -1,0 +1,169 @@
+"""Measure checkpoints under many logics at many lengths, without training."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+from rope_lab.cli.checkpoints import Loaded, load_checkpoint
+from rope_lab.cli.config import ExtrapolateConfig
+from rope_lab.cli.specs import resolve
+from rope_lab.data import (
+    EvaluationWindows,
+    evaluation_windows,
+    load_corpus,
+    load_tokenizer,
+)
+from rope_lab.evaluation import Model, Row, RowProgress, evaluate_rows
+from rope_lab.model import ModelConfig, build_logic
+from rope_lab.training.progress import format_seconds
+
+PRETRAINED = "pretrained"
+TRUNCATED = "truncated"
+
+
+def extrapolate(config: ExtrapolateConfig, workdir: str | Path) -> dict[str, Any]:
+    """Write workdir/results.json, row by row; returns its contents.
+
+    The row "truncated" is always there: the pretrained model under its own logic, in
+    windows of the training length. Every row is built before the first is measured, so
+    that a wrong option ends the run at once.
+    """
+    models = _load_models(config)
+    first = models[PRETRAINED]
+    check_encodings(config, first.model_config, first.train_length)
+    rows = _rows(config, first)
+    windows = _windows(config, first)
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    return evaluate_rows(
+        first.graphdef,
+        {label: Model(m.params, m.identity) for label, m in models.items()},
+        rows,
+        windows,
+        first.train_length,
+        workdir / "results.json",
+        progress=_Printer(),
+    )
+
+
+def _load_models(config: ExtrapolateConfig) -> dict[str, Loaded]:
+    if PRETRAINED not in config.models:
+        raise ValueError(
+            f"models needs the label {PRETRAINED!r}, whose training length and logic "
+            f"the table compares with; got {sorted(config.models)}"
+        )
+    models = {label: load_checkpoint(path) for label, path in config.models.items()}
+    first = models[PRETRAINED]
+    for label, model in models.items():
+        if model.model_config != first.model_config:
+            raise ValueError(
+                f"model {label!r} is {model.model_config}, but {PRETRAINED!r} is "
+                f"{first.model_config}: one table compares one architecture"
+            )
+        if model.meta["data"] != first.meta["data"]:
+            raise ValueError(
+                f"model {label!r} was trained on another corpus or tokenizer than "
+                f"{PRETRAINED!r}: {model.meta['data']} and {first.meta['data']}"
+            )
+    return models
+
+
+def check_encodings(
+    config: ExtrapolateConfig, model_config: ModelConfig, train_length: int
+) -> None:
+    """Build every row's logic at every length, and check the models that rows name.
+
+    Raises:
+      ValueError: names the row and says what is wrong with it.
+    """
+    for label, given in config.encodings.items():
+        _, model = _split(label, given)
+        if model not in config.models:
+            raise ValueError(
+                f"encodings[{label!r}] asks for model {model!r}; there are "
+                f"{sorted(config.models)}"
+            )
+        for length in config.lengths:
+            _build(label, given, model_config, train_length, length)
+
+
+def _rows(config: ExtrapolateConfig, first: Loaded) -> list[Row]:
+    own = first.logic()
+    rows = [Row(TRUNCATED, lambda length: own, truncated=True)]
+    for label, given in config.encodings.items():
+        logic_for = functools.partial(
+            _build, label, given, first.model_config, first.train_length
+        )
+        rows.append(Row(label, logic_for, model=_split(label, given)[1]))
+    return rows
+
+
+def _split(label: str, given: Any) -> tuple[Any, str]:
+    """A row of the config as (logic spec, model label)."""
+    if label == TRUNCATED:
+        raise ValueError(f"the row {TRUNCATED!r} is always there; rename the encoding")
+    if not isinstance(given, dict):
+        return given, PRETRAINED
+    spec = {key: value for key, value in given.items() if key != "model"}
+    return spec, given.get("model", PRETRAINED)
+
+
+def _build(label: str, given: Any, model_config, train_length: int, length: int) -> Any:
+    try:
+        spec, _ = _split(label, given)
+        return build_logic(resolve(spec, train_length, length), model_config)
+    except ValueError as error:
+        raise ValueError(f"encodings[{label!r}] at length {length}: {error}") from None
+
+
+def _windows(
+    config: ExtrapolateConfig, first: Loaded
+) -> dict[int, dict[str, EvaluationWindows]]:
+    data = first.meta["config"]["data"]
+    corpus = load_corpus(data["corpus"], config.data_dir, data["held_out_fraction"])
+    tokenizer = load_tokenizer(data["tokenizer"], corpus)
+    if {"corpus": corpus.checksum, "tokenizer": tokenizer.checksum} != (
+        first.meta["data"]
+    ):
+        raise ValueError(
+            f"corpus {data['corpus']!r} or tokenizer {data['tokenizer']!r} is no longer "
+            "what the checkpoint was trained with: checksums differ, so held-out "
+            "documents could have been trained on"
+        )
+    shared = (corpus, tokenizer, "held_out")
+    repeat = config.repeat_length or first.train_length // 2
+    windows: dict[int, dict[str, EvaluationWindows]] = {}
+    for length in config.lengths:
+        windows[length] = {
+            "natural": evaluation_windows(
+                *shared, length, config.num_windows, config.seed
+            )
+        }
+        if config.num_repeated_windows:
+            windows[length]["repeated"] = evaluation_windows(
+                *shared, length, config.num_repeated_windows, config.seed, repeat
+            )
+    return windows
+
+
+@dataclasses.dataclass
+class _Printer:
+    """A line per row, length and kind of text."""
+
+    last: tuple | None = None
+
+    def __call__(self, progress: RowProgress) -> None:
+        now = (progress.label, progress.length, progress.kind)
+        if now == self.last:
+            return
+        self.last = now
+        sys.stderr.write(
+            f"measure  {progress.label}, length {progress.length}, {progress.kind} text "
+            f"({progress.fraction:.0%} of the table)  "
+            f"{format_seconds(progress.seconds_left)} left\n"
+        )
+        sys.stderr.flush()

@@ -1,0 +1,122 @@
+"""The pictures of a report: which rows they show, and where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rope_lab import plots, rotary
+from rope_lab.cli.checkpoints import Loaded
+from rope_lab.logic import logic_from_dict, relative_positions
+
+_OVERVIEW_ROWS = 6
+
+
+def draw_figures(
+    results: dict[str, Any],
+    folder: Path,
+    pretrained: Loaded,
+    metrics: Mapping[str, Sequence[Mapping[str, float]]],
+) -> dict[str, Path]:
+    """Write every PNG into `folder`; returns name -> path, as `write_report` takes them.
+
+    metrics: model label -> rows of its metrics.jsonl.
+    """
+    longest = max(results["lengths"])
+    figures = {
+        "overview": plots.loss_by_position(
+            results, folder / "overview.png", labels=_overview(results)
+        ),
+        "loss_by_position": plots.loss_by_position(
+            results, folder / "loss_by_position.png"
+        ),
+        "context_use": plots.context_use(results, folder / "context_use.png"),
+        "training": plots.training_curves(_curves(metrics), folder / "training.png"),
+    }
+    if all("repeated" in kinds for kinds in results["targets"].values()):
+        figures["accuracy"] = plots.accuracy_by_text(results, folder / "accuracy.png")
+    logics = _banded_logics(results, longest)
+    length = 2 * pretrained.train_length
+    matrices = {
+        label: relative_positions(logic, length)
+        for label, logic in logics.items()
+        if label in _distinct_matrices(logics)
+    }
+    figures["matrices"] = plots.relative_position_matrices(
+        matrices, pretrained.train_length, folder / "matrices.png"
+    )
+    figures["wavelengths"] = plots.wavelengths(
+        _frequencies(pretrained, logics),
+        pretrained.train_length,
+        folder / "wavelengths.png",
+    )
+    return figures
+
+
+def _overview(results: dict[str, Any]) -> list[str]:
+    """Truncated, plain, and the best zero-shot and tuned rows at the longest length."""
+    longest = str(max(results["lengths"]))
+
+    def loss(row: dict[str, Any]) -> float:
+        return row["cells"][longest]["natural"]["loss"]
+
+    rows = results["rows"]
+    fixed = [row["label"] for row in rows if row["truncated"]]
+    fixed += [row["label"] for row in rows if not row["truncated"]][:1]
+    rest = [row for row in rows if row["label"] not in fixed]
+    tuned = [row for row in rest if row["model"] != rows[0]["model"]]
+    zero_shot = sorted((row for row in rest if row not in tuned), key=loss)
+    room = _OVERVIEW_ROWS - len(fixed) - min(len(tuned), 2)
+    chosen = zero_shot[:room] + sorted(tuned, key=loss)[:2]
+    return fixed + [row["label"] for row in chosen]
+
+
+def _banded_logics(results: dict[str, Any], length: int) -> dict[str, Any]:
+    """The logic of each row at a length, where it is one logic for all layers."""
+    logics = {}
+    for row in results["rows"]:
+        described = row["cells"][str(length)]["natural"]["logic"]
+        if not row["truncated"] and isinstance(described, dict):
+            logic = logic_from_dict(described)
+            if any(band.frequencies.planes for band in logic.bands):
+                logics[row["label"]] = logic
+    return logics
+
+
+def _distinct_matrices(logics: Mapping[str, Any]) -> list[str]:
+    """One label per shape of matrix: those that differ only in frequencies are equal."""
+    seen, labels = [], []
+    for label, logic in logics.items():
+        shape = [
+            (b.alpha, b.beta, b.first_key, b.last_key, b.position_unit)
+            for b in logic.bands
+        ]
+        if shape not in seen:
+            seen.append(shape)
+            labels.append(label)
+    return labels[:6]
+
+
+def _frequencies(pretrained: Loaded, logics: Mapping[str, Any]) -> dict[str, Any]:
+    """The pretrained frequencies, and those of the YaRN rows if the table has any."""
+    own = pretrained.logic()
+    own = own[0] if isinstance(own, tuple) else own
+    chosen = {"RoPE, as trained": own.bands[0].frequencies}
+    yarn = [logic for logic in logics.values() if logic.name == "yarn"]
+    if yarn:
+        plain = yarn[0].bands[0].frequencies
+        chosen["YaRN"] = plain
+        chosen["Resonance-YaRN"] = rotary.resonance(plain)
+    return chosen
+
+
+def _curves(metrics: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Any]:
+    """Pretraining in one panel, fine-tunings together in another."""
+    panels: dict[str, dict[str, tuple[list, list]]] = {}
+    for label, rows in metrics.items():
+        title = "Pretraining" if label == "pretrained" else "Fine-tuning"
+        points = [(row["step"], row["loss"]) for row in rows if "loss" in row]
+        steps, losses = [p[0] for p in points], [p[1] for p in points]
+        panels.setdefault(title, {})[label] = (steps, losses)
+    return panels

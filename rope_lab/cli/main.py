@@ -1,0 +1,103 @@
+"""The console entry `rope-lab`, and what the mains of experiments/ call.
+
+    rope-lab pretrain --config=configs/demo_pretrain.py --workdir=runs/a
+    python -m experiments.pretrain --config=... --workdir=...    the same
+
+Wrong input ends with one line and exit status 2; --traceback shows where it arose.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+# experiment -> (module and function, config dataclass), imported when it is run.
+EXPERIMENTS = {
+    "pretrain": ("rope_lab.cli.pretrain:pretrain", "PretrainConfig"),
+    "finetune": ("rope_lab.cli.finetune:finetune", "FinetuneConfig"),
+    "extrapolate": ("rope_lab.cli.extrapolate:extrapolate", "ExtrapolateConfig"),
+    "demo": ("rope_lab.cli.demo:demo", "DemoConfig"),
+}
+_WRONG_INPUT = (ValueError, OSError, NotImplementedError)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """`rope-lab EXPERIMENT --config=FILE --workdir=FOLDER [--config.key=value ...]`."""
+    argv = list(sys.argv if argv is None else argv)
+    names = ", ".join(EXPERIMENTS)
+    if len(argv) < 2 or argv[1] in ("-h", "--help", "help"):
+        print(f"{main.__doc__}\n\nExperiments: {names}")
+        sys.exit(0 if len(argv) > 1 else 2)
+    if argv[1] not in EXPERIMENTS:
+        _fail(f"unknown experiment {argv[1]!r}; choose one of {names}")
+    run_experiment(argv[1], [f"{argv[0]} {argv[1]}", *argv[2:]])
+
+
+def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
+    """Parse flags, read the config strictly, run; exits 2 on wrong input."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config", help_string="Python file", flag_values=values
+    )
+    flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
+    flags.DEFINE_bool("traceback", False, "show where errors arise", flag_values=values)
+    argv = list(sys.argv if argv is None else argv)
+    with_traceback = any(arg in ("--traceback", "-traceback") for arg in argv)
+    if any(arg in ("-h", "--help") for arg in argv):
+        print(f"{importlib.import_module(_module(name)).__doc__}\n\n{values}")
+        return
+    try:
+        config, workdir = _parse(name, values, argv)
+        function = _load(name)
+        function(config, workdir)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command continues", status=130)
+    except Exception as error:
+        if with_traceback:
+            traceback.print_exc()
+        if not _is_wrong_input(error):
+            raise
+        _fail(str(error))
+
+
+def _parse(name: str, values: flags.FlagValues, argv: Sequence[str]) -> tuple[Any, str]:
+    from rope_lab.cli import config as config_module
+
+    try:
+        rest = values(list(argv))[1:]
+    except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
+        raise ValueError(str(error).strip("\"'")) from error
+    if rest:
+        raise ValueError(f"unexpected arguments {rest}; options begin with --")
+    if values.config is None:
+        raise ValueError("--config is missing: a Python file with get_config()")
+    if values.workdir is None:
+        raise ValueError("--workdir is missing: the folder of the run")
+    dataclass = getattr(config_module, EXPERIMENTS[name][1])
+    return config_module.read(dataclass, values.config), values.workdir
+
+
+def _is_wrong_input(error: Exception) -> bool:
+    from rope_lab.training import TrainingDiverged
+
+    return isinstance(error, (*_WRONG_INPUT, TrainingDiverged))
+
+
+def _module(name: str) -> str:
+    return EXPERIMENTS[name][0].partition(":")[0]
+
+
+def _load(name: str) -> Callable[[Any, str], Any]:
+    module, _, function = EXPERIMENTS[name][0].partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _fail(message: str, status: int = 2) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,4 +1,4 @@
-"""The demo: pretrain short, extend eightfold, fine-tune, measure (placeholder record)."""
+"""The demo (record to come)."""
 
 from ml_collections import ConfigDict
 

@@ -1,4 +1,7 @@
-"""python -m experiments.extrapolate --config=FILE --workdir=FOLDER; see rope_lab/cli/extrapolate.py."""
+"""python -m experiments.extrapolate --config=FILE --workdir=FOLDER
+
+See rope_lab/cli/extrapolate.py for what it does, configs/ for what it reads.
+"""
 
 from rope_lab.cli.main import run_experiment
 

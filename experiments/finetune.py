@@ -1,4 +1,7 @@
-"""python -m experiments.finetune --config=FILE --workdir=FOLDER; see rope_lab/cli/finetune.py."""
+"""python -m experiments.finetune --config=FILE --workdir=FOLDER
+
+See rope_lab/cli/finetune.py for what it does, configs/ for what it reads.
+"""
 
 from rope_lab.cli.main import run_experiment
 

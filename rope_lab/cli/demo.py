@@ -25,7 +25,6 @@ from rope_lab.cli.config import (
     DemoConfig,
     ExtrapolateConfig,
     FinetuneConfig,
-    PretrainConfig,
     read,
 )
 from rope_lab.cli.extrapolate import PRETRAINED, check_encodings, extrapolate
@@ -79,7 +78,7 @@ def demo(config: DemoConfig, workdir: str | Path) -> dict[str, Any]:
             finetune(tuning, folders[label])
     with _phase(workdir, f"{phases}/{phases} measure"):
         results = extrapolate(measuring, workdir)
-    results["run"] = _describe_run(config, measuring, workdir)
+    results["run"] = _describe_run(config, workdir)
     save_results(workdir / "results.json", results)
     curves = {
         name: read_metrics(folder)
@@ -115,9 +114,7 @@ def _timings(workdir: Path) -> dict[str, float]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def _describe_run(
-    config: DemoConfig, measuring: ExtrapolateConfig, workdir: Path
-) -> dict[str, Any]:
+def _describe_run(config: DemoConfig, workdir: Path) -> dict[str, Any]:
     """Everything a reader needs to judge and repeat the numbers."""
     loaded = load_checkpoint(workdir / "pretrain")
     source = packed_sequences(config.pretrain.data)
@@ -153,19 +150,11 @@ def _describe_run(
             **{name: importlib.metadata.version(name) for name in _LIBRARIES},
         },
         "config": {
-            "pretrain": _plain(config.pretrain),
+            "pretrain": dataclasses.asdict(config.pretrain),
             "finetune": config.finetune,
-            "extrapolate": {
-                key: value
-                for key, value in _plain(measuring).items()
-                if key != "models"
-            },
+            "extrapolate": dict(config.extrapolate),
         },
     }
-
-
-def _plain(config: PretrainConfig | ExtrapolateConfig) -> dict[str, Any]:
-    return dataclasses.asdict(config)
 
 
 def _slug(label: str) -> str:

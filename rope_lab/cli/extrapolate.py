@@ -130,8 +130,8 @@ def _windows(
         first.meta["data"]
     ):
         raise ValueError(
-            f"corpus {data['corpus']!r} or tokenizer {data['tokenizer']!r} is no longer "
-            "what the checkpoint was trained with: checksums differ, so held-out "
+            f"corpus {data['corpus']!r} or tokenizer {data['tokenizer']!r} is "
+            "no longer what the checkpoint was trained with: checksums differ, so held-out "
             "documents could have been trained on"
         )
     shared = (corpus, tokenizer, "held_out")
@@ -162,8 +162,8 @@ class _Printer:
             return
         self.last = now
         sys.stderr.write(
-            f"measure  {progress.label}, length {progress.length}, {progress.kind} text "
-            f"({progress.fraction:.0%} of the table)  "
+            f"measure  {progress.label}, length {progress.length}, "
+            f"{progress.kind} text ({progress.fraction:.0%} of the table)  "
             f"{format_seconds(progress.seconds_left)} left\n"
         )
         sys.stderr.flush()

@@ -19,7 +19,7 @@ def draw_figures(
     pretrained: Loaded,
     metrics: Mapping[str, Sequence[Mapping[str, float]]],
 ) -> dict[str, Path]:
-    """Write every PNG into `folder`; returns name -> path, as `write_report` takes them.
+    """Write every PNG into `folder`; returns name -> path, for `write_report`.
 
     metrics: model label -> rows of its metrics.jsonl.
     """
@@ -85,7 +85,7 @@ def _banded_logics(results: dict[str, Any], length: int) -> dict[str, Any]:
 
 
 def _distinct_matrices(logics: Mapping[str, Any]) -> list[str]:
-    """One label per shape of matrix: those that differ only in frequencies are equal."""
+    """One label per matrix: logics that differ in frequencies alone have the same."""
     seen, labels = [], []
     for label, logic in logics.items():
         shape = [

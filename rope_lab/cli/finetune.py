@@ -1,4 +1,4 @@
-"""Fine-tune a checkpoint under a new position logic: Resonance-YaRN unless told otherwise.
+"""Fine-tune a checkpoint under a new position logic.
 
 Both strategies of arXiv 2403.00071 are data, not code: few steps at the long length, or
 many at the short one (data.length and training.num_steps; see configs/finetune.py).
@@ -31,8 +31,8 @@ def finetune(config: FinetuneConfig, workdir: str | Path) -> TrainState:
         raise ValueError(
             f"data.tokenizer {config.data.tokenizer!r} is not the one that "
             f"{config.checkpoint} was trained with "
-            f"({loaded.meta['config']['data']['tokenizer']!r}): the same text would get "
-            "other token numbers"
+            f"({loaded.meta['config']['data']['tokenizer']!r}): the same text would "
+            "get other token numbers"
         )
     spec = resolve(config.logic, loaded.train_length, config.data.length)
     logic = build_logic(spec, loaded.model_config)

@@ -1,4 +1,4 @@
-"""Position-logic specs of configs: {"name": ..., **options}, with two words for lengths.
+"""Position-logic specs of configs: {"name": ..., **options}.
 
 An option may be the word "trained" (the length that the checkpoint was trained at) or
 "measured" (the length it is measured at), also as a share, "trained/4", or a ratio,

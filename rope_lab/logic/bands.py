@@ -92,7 +92,7 @@ def _static(**options: Any) -> Any:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Band:
-    """The keys first_key(i) .. last_key(i) of a query i, and the angle they are seen at.
+    """Keys first_key(i) .. last_key(i) of a query i, and the angle they are seen at.
 
     Attributes:
       frequencies: of P planes; leaves, so they may be traced.
@@ -114,7 +114,7 @@ class Band:
 
     @property
     def position_unit(self) -> float:
-        """Tokens per step of alpha - beta: 1/scale for interpolation, 1/step for Leaky."""
+        """Tokens per step of alpha - beta: 1/scale for PI, 1/step for Leaky."""
         return self.unit.value
 
     def holds(self, query_positions: jax.Array, key_positions: jax.Array) -> jax.Array:

@@ -427,13 +427,14 @@ def _scale(name: str, scale, train_length, length) -> float:
                 "and length"
             )
         return length / train_length
-    if None not in (train_length, length) and not is_traced(scale):
-        if not math.isclose(scale, length / train_length, rel_tol=1e-6):
-            raise ValueError(
-                f"{name}: scale {scale} disagrees with length / train_length = "
-                f"{length} / {train_length} = {length / train_length:g}; drop one of "
-                "the three"
-            )
+    if None in (train_length, length) or is_traced(scale):
+        return scale
+    if not math.isclose(scale, length / train_length, rel_tol=1e-6):
+        raise ValueError(
+            f"{name}: scale {scale} disagrees with length / train_length = "
+            f"{length} / {train_length} = {length / train_length:g}; drop one of the "
+            "three"
+        )
     return scale
 
 

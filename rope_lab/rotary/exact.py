@@ -87,7 +87,7 @@ def phase(positions: jax.Array, turns: jax.Array) -> jax.Array:
     """``position * turns`` modulo one turn, in units of 2**-32 turn: int32.
 
     positions: int32[..., 1] (or anything broadcastable), of either sign.
-    turns: uint32[2, ..., P] of `turns_per_token`, of the same rank after its first axis.
+    turns: uint32[2, ..., P] of `turns_per_token`, of that rank after the first axis.
     """
     high, low = turns[0], turns[1]
     unsigned = positions.astype(jnp.uint32)  # modulo 2**32, as the product is anyway

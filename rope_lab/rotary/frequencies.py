@@ -105,7 +105,7 @@ def ntk_fixed(head_dim: int, base: Number, scale: Number) -> Frequencies:
 def ntk_mixed(
     head_dim: int, base: Number, scale: Number, exponent: Number = 0.625
 ) -> Frequencies:
-    """NTK-RoPE-mixed: theta_i * exp(-a m**exponent), m = i + 1, a (d/2)**exponent = ln s.
+    """NTK-RoPE-mixed: theta_i exp(-a m**exponent), m = i + 1, a (d/2)**exponent = ln s.
 
     The last plane is theta / s for every exponent; 1 gives `ntk_fixed`, 0 gives
     `interpolated`. Source: kexue.fm 9706 (0.625); its LLaMA patch uses 0.75.
@@ -169,7 +169,7 @@ def yarn(
       ramp: "index", linear in the plane index, is the released code and checkpoints;
         "rotations", linear in the number of turns, is the paper's eq. 11.
       logit_scale: multiplies the logits; default (0.1 ln s + 1)**2 for s > 1, the
-        square because sine and cosine of query and key both carry the paper's sqrt(1/t).
+        square because the rotations of query and key both carry the paper's sqrt(1/t).
     """
     _require_positive(scale=scale, train_length=train_length, beta_slow=beta_slow)
     if not exact.is_traced(beta_fast, beta_slow) and beta_fast <= beta_slow:

@@ -9,7 +9,7 @@ from setuptools import find_packages, setup
 CORE = [
     "absl-py>=2.3.1",
     "array_record>=0.8.1",
-    "chex>=0.1.91",
+    "cycler>=0.12",
     "flax>=0.12.8",
     "grain>=0.2.16",
     "jax>=0.10",
@@ -22,6 +22,7 @@ CORE = [
     "pyarrow>=17",
     "requests>=2.31",
     "rich>=13",
+    "scipy>=1.14",
     "tensorboardX>=2.6.4",
     "tensorflow-datasets>=4.9.9",
     "tokenizers>=0.21",
@@ -40,6 +41,7 @@ EXTRAS = {
     "colab": [*DEMO, "ipywidgets>=8", "jupytext>=1.16", "nbmake>=1.5"],
     "dev": [
         *WANDB,
+        "chex>=0.1.91",
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "ruff>=0.9",

@@ -31,8 +31,8 @@ CAPTIONS = {
     "RoPE and truncated context in grey. A curve that leaves a panel goes on above it.",
     "accuracy": "Next-token accuracy at the longest length on natural text, and where "
     "one passage is repeated to fill it, so that copying pays.",
-    "context_use": "Loss by position inside the training length, on windows that start "
-    "inside documents.",
+    "context_use": "Loss against context inside the training length, on windows that "
+    "start inside documents.",
     "matrices": "Relative position of every key (across) for every query (down). "
     "Orange distances were never seen in training.",
     "wavelengths": "Wavelength of each plane against the training length, with the "
@@ -137,11 +137,8 @@ def _length_table(results: Results, length: int, kind: str) -> str:
     lines = []
     for row in results["rows"]:
         found = cell(row, length, kind)
-        accuracy = f"{100 * found['accuracy']:.2f}"
-        values = [
-            _with(f"{found['loss']:.3f}", found["loss_interval"]),
-            _with(accuracy, found["accuracy_interval"], 100, 2),
-        ]
+        loss = _with(f"{found['loss']:.3f}", found["loss_interval"])
+        values = [loss, _accuracy(found)]
         if found["beyond"]:
             beyond = found["beyond"]
             values.append(_with(f"{beyond['loss']:.3f}", beyond["loss_interval"]))
@@ -164,19 +161,25 @@ def _gap(minus_truncated: dict[str, Any] | None, is_reference: bool) -> str:
 def _ordering(results: Results) -> str:
     longest = max(results["lengths"])
     kinds = [kind for kind in (NATURAL, REPEATED) if kind in _kinds(results)]
-    head = ["encoding", f"published, {published.TRAIN_LENGTH}"]
-    head += [f"published, {published.LENGTH} {kind}" for kind in kinds]
-    head += [f"here, {results['train_length']}"]
-    head += [f"here, {longest} {kind}" for kind in kinds]
-    lines = []
-    for row in published.ROWS:
-        values = [
-            f"{x:.2f}" for x in (row.in_length, *(getattr(row, k) for k in kinds))
+    short = results["train_length"]
+    columns = {f"{longest} {kind}": (kind, longest, kind) for kind in kinds}
+    if short in results["lengths"]:
+        columns[str(short)] = ("in_length", short, NATURAL)
+    head = ["accuracy, %"]
+    for name, (field, *_) in columns.items():
+        size = published.TRAIN_LENGTH if field == "in_length" else published.LENGTH
+        head += [
+            f"article, {' '.join([str(size), *name.split()[1:]])}",
+            f"here, {name}",
         ]
-        measured = published.measured_row(results, row)
-        values += _accuracies(results, measured, kinds) if measured else ["–"] * 3
-        label = row.label + (f" ({row.note})" if row.note else "")
-        lines.append((label, values, False))
+    lines, notes = [], []
+    for row in published.ROWS:
+        measured, values = published.measured_row(results, row), []
+        for field, length, kind in columns.values():
+            values.append(f"{getattr(row, field):.2f}")
+            values.append(_accuracy(cell(measured, length, kind)) if measured else "–")
+        notes += [f"{row.label}: {row.note}."] if row.note else []
+        lines.append((row.label + ("*" if row.note else ""), values, False))
     parts = ["<h2>The published order, and this one</h2>"]
     order = escape(" < ".join(published.ORDER))
     parts.append(
@@ -188,8 +191,10 @@ def _ordering(results: Results) -> str:
     parts.append(_table(head, lines))
     for kind in kinds:
         parts.append(_verdicts(results, kind))
+    told = escape(" ".join(notes))
     links = ", ".join(f"<code>{escape(source)}</code>" for source in published.SOURCES)
-    parts.append(f'<p class="note">Published numbers: {links}.</p>')
+    note = f'<p class="note">* {told} Published numbers: {links}.</p>'
+    parts.append(note)
     return "\n".join(parts)
 
 
@@ -228,11 +233,12 @@ def _context(results: Results) -> str:
             else "–",
         ]
         lines.append((f"{least} to {most} tokens", values, False))
-    head = ["context", "loss", "gain over the line above"]
+    head = ["context", "loss", "gain"]
     return (
         "<h2>How much context the model uses</h2>\n<p>Inside the training length, on "
         "windows that start inside documents: the loss of the same target tokens as "
-        f"their context doubles.</p>\n{_table(head, lines)}"
+        "their context doubles, and what each doubling gains.</p>\n"
+        f"{_table(head, lines)}"
     )
 
 
@@ -322,14 +328,9 @@ def _png_size(path: Path) -> tuple[int, int]:
     return int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")
 
 
-def _accuracies(results: Results, row, kinds: Sequence[str]) -> list[str]:
-    cells = [cell(row, max(results["lengths"]), kind) for kind in kinds]
-    short = results["train_length"]
-    first = [cell(row, short)] if short in results["lengths"] else [cells[0]["inside"]]
-    return [
-        _with(f"{100 * c['accuracy']:.2f}", c["accuracy_interval"], 100, 2)
-        for c in first + cells
-    ]
+def _accuracy(found: Mapping[str, Any]) -> str:
+    value = f"{100 * found['accuracy']:.2f}"
+    return _with(value, found["accuracy_interval"], 100, 2)
 
 
 def _kinds(results: Results) -> Mapping[str, Any]:

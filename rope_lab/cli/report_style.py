@@ -22,7 +22,8 @@ p, ul { margin:.6em 0; } li { margin:.35em 0; } ul { padding-left:1.2em; }
   border-radius:10px; margin:1em 0; }
 .card { padding:4px 18px; border-left:4px solid var(--accent); }
 figure { padding:10px 10px 12px; } figcaption { padding:8px 6px 0; }
-figure img { display:block; width:100%; height:auto; border-radius:6px; }
+figure img { display:block; width:100%; max-width:660px; height:auto;
+  margin:0 auto; border-radius:6px; }
 details { padding:0 14px; } details[open] { padding-bottom:10px; }
 summary { cursor:pointer; padding:10px 0; font-weight:600; }
 .scroll { overflow-x:auto; border:1px solid var(--line); border-radius:10px;
@@ -33,7 +34,8 @@ table { border-collapse:collapse; width:100%; font-size:.9rem;
 th, td { padding:7px 12px; text-align:right; white-space:nowrap;
   border-bottom:1px solid var(--line); }
 tbody tr:last-child > * { border-bottom:0; }
-thead th { color:var(--soft); font-weight:600; vertical-align:bottom; }
+thead th { color:var(--soft); font-weight:600; vertical-align:bottom;
+  white-space:normal; min-width:5.4em; }
 th:first-child { text-align:left; position:sticky; left:0; background:var(--card);
   border-right:1px solid var(--line); }
 tbody th { font-weight:500; white-space:normal; min-width:8.2em; max-width:12em; }

@@ -38,23 +38,26 @@ def points(statistic: dict[str, Any]) -> str:
 def title(results: Results) -> str:
     """One sentence: what happened at the longest length."""
     length, times = _reach(results)
-    plain = findings.plain_row(results)
-    rows = findings.without_training(results)
+    plain, rows = findings.plain_row(results), findings.without_training(results)
     if times <= 1 or plain is None:
         return f"{len(results['rows'])} position encodings at {length} tokens"
-    change = cell(plain, length)["beyond_minus_inside"]
-    verb = "loses" if change["mean"] > 0 else "gains"
+    gaps = [cell(r, length)["minus_truncated"]["beyond"] for r in (plain, *rows[:1])]
     sentence = (
-        f"Read at {times:g} times its training length, plain RoPE {verb} "
-        f"{abs(change['mean']):.2f} nats per token"
+        f"At {times:g} times its training length, plain RoPE is {_versus(gaps[0])} "
+        "truncated context"
     )
     if rows:
-        best = cell(rows[0], length)["beyond_minus_inside"]
-        verb = "loses" if best["mean"] > 0 else "gains"
-        sentence += (
-            f"; {rows[0]['label']}, on the same weights, {verb} {abs(best['mean']):.2f}"
-        )
+        best = f"the best of {len(rows)} changes of encoding on the same weights"
+        sentence += f"; {rows[0]['label']}, {best}, is {_versus(gaps[1])} it"
     return sentence
+
+
+def _versus(gap: dict[str, Any]) -> str:
+    return {
+        1: f"{gap['mean']:.2f} nats per token worse than",
+        0: "not measurably different from",
+        -1: f"{-gap['mean']:.2f} nats per token better than",
+    }[findings.sign(gap)]
 
 
 def headline(results: Results) -> list[str]:

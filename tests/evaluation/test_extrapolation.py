@@ -1,12 +1,14 @@
 """The table of rows: what it holds, and what a restart measures again."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tiny_model
 
-from rope_lab import position_logic
+from rope_lab import position_logic, rotary
 from rope_lab.evaluation import (
     Model,
     Row,
@@ -17,15 +19,11 @@ from rope_lab.evaluation import (
 )
 from rope_lab.evaluation import extrapolation as module
 from rope_lab.evaluation.truncated import truncated
-from rope_lab.model import ModelConfig, init_model
+from rope_lab.logic.bands import Band, Unkeyed
 
 L = 8
-CONFIG = ModelConfig(
-    vocab_size=13, num_layers=1, width=16, ff_width=16, num_heads=2, num_kv_heads=2,
-    head_dim=8,
-)  # fmt: skip
-GRAPHDEF, PARAMS = init_model(CONFIG, seed=0)
-TUNED = init_model(CONFIG, seed=1)[1]
+GRAPHDEF, PARAMS = tiny_model.GRAPHDEF, tiny_model.init(seed=0)
+TUNED = tiny_model.init(seed=1)
 MODELS = {"pretrained": Model(PARAMS, "run@10"), "tuned": Model(TUNED, "tune@5")}
 ROPE = position_logic("rope", head_dim=8)
 
@@ -59,8 +57,15 @@ def evaluate(path, rows=ROWS, models=MODELS, text=TEXT, **options):
     return evaluate_rows(GRAPHDEF, models, rows, text, L, path, **options)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_model():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(positions, "apply_model", tiny_model.apply)
+        yield
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(tmp_path_factory, quick_model):
     return evaluate(tmp_path_factory.mktemp("table") / "results.json")
 
 
@@ -193,17 +198,26 @@ def test_rows_are_measured_again_only_if_something_they_depend_on_changed(
     assert measured == ["RoPE"]
 
 
-def test_a_logic_without_a_plain_form_is_known_by_its_source(tmp_path, measured):
+def test_a_logic_put_together_by_hand_is_known_by_its_values(tmp_path, measured):
+    path = tmp_path / "results.json"
+    for frequency in (0.5, 0.5, 0.25):
+        bands = (Band(rotary.from_angular(np.full(4, frequency))),)
+        logic = dataclasses.replace(ROPE, bands=bands, record=Unkeyed(None))
+        evaluate(path, [Row("Mine", lambda _, x=logic: x)], text={L: TEXT[L]})
+    assert measured == ["Mine", "Mine"]
+
+
+def test_a_plain_callable_is_known_by_its_source():
     def mine(q, k, query_positions, key_positions):
         return ROPE(q, k, query_positions, key_positions)
 
     def other(q, k, query_positions, key_positions):
         return 2 * ROPE(q, k, query_positions, key_positions)
 
-    path = tmp_path / "results.json"
-    for logic in (mine, mine, other):
-        evaluate(path, [Row("Mine", lambda _, x=logic: x)], text={L: TEXT[L]})
-    assert measured == ["Mine", "Mine"]
+    described = [module._describe(logic) for logic in (mine, mine, other)]
+    assert described[0] == described[1]
+    assert described[0]["sha256"] != described[2]["sha256"]
+    assert described[0]["callable"].endswith("mine")
 
 
 def test_progress_rises_to_one(tmp_path):

@@ -2,24 +2,25 @@
 
 import numpy as np
 import pytest
+import tiny_model
 
 from rope_lab import position_logic
-from rope_lab.evaluation import per_token
+from rope_lab.evaluation import per_token, positions
 from rope_lab.evaluation import truncated as module
 from rope_lab.evaluation.truncated import Cut, cuts, truncated
-from rope_lab.model import ModelConfig, init_model
 
-CONFIG = ModelConfig(
-    vocab_size=11, num_layers=1, width=16, ff_width=16, num_heads=2, num_kv_heads=2,
-    head_dim=8,
-)  # fmt: skip
-GRAPHDEF, PARAMS = init_model(CONFIG, seed=1)
+GRAPHDEF, PARAMS = tiny_model.GRAPHDEF, tiny_model.init(seed=1)
 ROPE = position_logic("rope", head_dim=8)
+
+
+@pytest.fixture(autouse=True)
+def quick_model(monkeypatch):
+    monkeypatch.setattr(positions, "apply_model", tiny_model.apply)
 
 
 def windows(count, length):
     rng = np.random.default_rng(length)
-    return rng.integers(0, CONFIG.vocab_size, (count, length + 1)).astype(np.int32)
+    return rng.integers(0, 13, (count, length + 1)).astype(np.int32)
 
 
 def test_windows_of_eight_on_twenty_four_tokens_are_those_of_the_definition():
@@ -69,7 +70,7 @@ def test_within_the_training_length_nothing_is_cut(length):
 def test_targets_do_not_feel_tokens_before_their_window():
     tokens = windows(1, 24)
     changed = tokens.copy()
-    changed[0, :4] = (changed[0, :4] + 1) % CONFIG.vocab_size
+    changed[0, :4] = (changed[0, :4] + 1) % 13
     before, _ = truncated(GRAPHDEF, PARAMS, tokens, ROPE, 8)
     after, _ = truncated(GRAPHDEF, PARAMS, changed, ROPE, 8)
     np.testing.assert_array_equal(before[0, 8:], after[0, 8:])

@@ -1,0 +1,15 @@
+"""Pictures of curves, matrices and wavelengths, as PNG files.
+
+Every function writes two files, for light and for dark pages: ``path`` itself and
+``dark_path(path)``; it returns ``path``.
+"""
+
+from rope_lab.plots.curves import accuracy_by_text as accuracy_by_text
+from rope_lab.plots.curves import context_use as context_use
+from rope_lab.plots.curves import loss_by_position as loss_by_position
+from rope_lab.plots.curves import training_curves as training_curves
+from rope_lab.plots.encodings import (
+    relative_position_matrices as relative_position_matrices,
+)
+from rope_lab.plots.encodings import wavelengths as wavelengths
+from rope_lab.plots.style import dark_path as dark_path

@@ -1,0 +1,234 @@
+"""Curves and dots: what evaluate_rows and a training run measured."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from rope_lab.evaluation import results as lookup
+from rope_lab.evaluation.findings import plain_row
+from rope_lab.plots.style import GREY, NUM_COLORS, PathLike, save, series
+
+ROOM_ABOVE = 2.5  # nats shown above the lowest loss inside the training length
+
+
+def loss_by_position(
+    results: lookup.Results,
+    path: PathLike,
+    length: int | None = None,
+    kind: str = lookup.NATURAL,
+    labels: Sequence[str] | None = None,
+) -> Path:
+    """Loss against position at one length, the training length marked.
+
+    Up to six rows share one panel with their names at the curves' ends. More rows get
+    a panel each, with the truncated row and the training encoding in grey.
+
+    Args:
+      results: from ``evaluate_rows``.
+      path: PNG file to write.
+      length: tokens; by default the longest measured.
+      kind: "natural" or "repeated".
+      labels: rows to show, by default all.
+    """
+    length = length or max(results["lengths"])
+    rows = [r for r in results["rows"] if labels is None or r["label"] in labels]
+    curves = {
+        r["label"]: lookup.cell(r, length, kind)["by_position"]["equal"] for r in rows
+    }
+    marks = results["train_length"], _room(curves, results["train_length"])
+    if len(rows) <= NUM_COLORS:
+        return save(lambda figure: _one_panel(figure, curves, *marks), path, 4.4)
+    plain = plain_row(results)
+    grey = [r["label"] for r in rows if r["truncated"] or r is plain]
+    lines = -(-(len(rows) - len(grey)) // 3)
+    return save(
+        lambda figure: _small_multiples(figure, curves, grey, *marks),
+        path,
+        1.0 + 1.6 * lines,
+    )
+
+
+def context_use(results: lookup.Results, path: PathLike) -> Path:
+    """Loss against tokens of context, up to the training length, both ways to see it.
+
+    By position, in windows that start inside documents; and of the same targets as
+    their context is cut, where ``results["context_use"]`` is there.
+    """
+    row = plain_row(results) or results["rows"][0]
+    bins = lookup.cell(row, results["train_length"])["by_position"]["log"]
+    edges = np.array(bins["edges"])
+    steps = (results.get("context_use") or {"steps": []})["steps"]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        context = (edges[:-1] + 1 + edges[1:]) / 2  # position t has t + 1 tokens
+        _curve(axes, context, bins, series()[0], "by position in the window", "o")
+        for n, step in enumerate(steps):
+            axes.plot(
+                step["context"], [step["loss"]] * 2, color=series()[1], lw=3.5,
+                label=None if n else "same targets, context cut to this range",
+            )  # fmt: skip
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+        axes.set_xlabel("tokens of context")
+        axes.set_ylabel("loss, nats per token")
+        axes.legend()
+
+    return save(draw, path, 3.6)
+
+
+def accuracy_by_text(
+    results: lookup.Results, path: PathLike, length: int | None = None
+) -> Path:
+    """Next-token accuracy on natural and on repeated text, with 95 % intervals."""
+    length = length or max(results["lengths"])
+    rows = results["rows"]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        kinds = zip((lookup.NATURAL, lookup.REPEATED), "oD", series(), strict=False)
+        for kind, marker, color in kinds:
+            cells = [lookup.cell(row, length, kind) for row in rows]
+            middle = 100 * np.array([cell["accuracy"] for cell in cells])
+            bounds = 100 * np.array([_bounds(cell) for cell in cells]).T
+            axes.errorbar(
+                middle, range(len(rows)), xerr=np.abs(bounds - middle), fmt=marker,
+                color=color, markersize=5.5, elinewidth=1.4, label=f"{kind} text",
+            )  # fmt: skip
+        for n, row in enumerate(rows):
+            if row["truncated"]:
+                axes.axhspan(n - 0.5, n + 0.5, color=GREY, alpha=0.15, lw=0)
+        axes.set_yticks(range(len(rows)), [row["label"] for row in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_xlabel(f"next-token accuracy over {length} tokens, %")
+        axes.tick_params(axis="y", length=0)
+        figure.legend(loc="outside upper center", ncols=2)
+
+    return save(draw, path, 1.3 + 0.3 * len(rows))
+
+
+def training_curves(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    path: PathLike,
+) -> Path:
+    """Training loss by step: title of panel -> name of run -> (steps, losses)."""
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(1, len(panels), squeeze=False).ravel()
+        for axes, (title, runs) in zip(grid, panels.items(), strict=True):
+            for color, (label, (steps, losses)) in zip(
+                series(), runs.items(), strict=False
+            ):
+                axes.plot(steps, losses, color=color, alpha=0.3, lw=0.8)
+                axes.plot(steps, _smooth(losses), color=color, label=label)
+            axes.set_title(title)
+            axes.set_xlabel("step")
+            axes.legend()
+        grid[0].set_ylabel("training loss, nats per token")
+
+    return save(draw, path, 3.4)
+
+
+def _one_panel(figure: Figure, curves, train_length: int, room) -> None:
+    axes = figure.subplots()
+    ends = []
+    for color, (label, bins) in zip(series(), curves.items(), strict=False):
+        _curve(axes, _middles(bins), bins, color, label)
+        ends.append((min(bins["loss"][-1], room[1]), label, color))
+    _frame(axes, train_length, room, max(b["edges"][-1] for b in curves.values()))
+    axes.set_xlabel("position, tokens (vertical line: training length)")
+    axes.set_ylabel("loss, nats per token")
+    names = [textwrap.fill(label, 16) for _, label, _ in ends]
+    gap = 0.055 * max(1 + name.count("\n") for name in names) * (room[1] - room[0])
+    heights = _spread([end for end, _, _ in ends], gap)
+    heights += max(0, room[0] + gap / 2 - heights.min())
+    for height, label, (_, _, color) in zip(heights, names, ends, strict=True):
+        axes.annotate(
+            label, (1.01, height), xycoords=axes.get_yaxis_transform(), color=color,
+            va="center", annotation_clip=False,
+        )  # fmt: skip
+
+
+def _small_multiples(figure: Figure, curves, grey, train_length: int, room) -> None:
+    shown = [label for label in curves if label not in grey]
+    lines = -(-len(shown) // 3)
+    grid = figure.subplots(lines, 3, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, label in zip(grid, shown, strict=False):
+        for name, dashes in zip(grey, (":", "--"), strict=False):
+            bins = curves[name]
+            axes.plot(_middles(bins), bins["loss"], color=GREY, ls=dashes, lw=1.2)
+        _curve(axes, _middles(curves[label]), curves[label], series()[0], label)
+        _frame(axes, train_length, room, curves[label]["edges"][-1])
+        axes.set_title(textwrap.fill(label, 20), fontsize=9)
+        axes.locator_params(axis="x", nbins=4)
+    for axes in grid[len(shown) :]:
+        axes.remove()
+    for axes in grid[max(0, len(shown) - 3) : len(shown)]:
+        axes.tick_params(labelbottom=True)
+    figure.supxlabel("position, tokens (vertical line: training length)", fontsize=10)
+    figure.supylabel("loss, nats per token", fontsize=10)
+    handles = [
+        Line2D([], [], color=GREY, ls=dashes, label=name)
+        for name, dashes in zip(grey, (":", "--"), strict=False)
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+
+
+def _curve(axes, x, bins, color: str, label: str, marker: str | None = None) -> None:
+    axes.plot(x, bins["loss"], color=color, label=label, marker=marker, markersize=4)
+    if None not in bins["low"]:
+        axes.fill_between(x, bins["low"], bins["high"], color=color, alpha=0.18, lw=0)
+
+
+def _frame(axes, train_length: int, room, length: int) -> None:
+    axes.axvline(train_length, color=GREY, lw=1)
+    axes.set_xlim(0, length)
+    axes.set_ylim(*room)
+
+
+def _room(curves: Mapping[str, Any], train_length: int) -> tuple[float, float]:
+    """Limits of the loss axis: a method that fails outright must not flatten others."""
+    inside, everything = [], []
+    for bins in curves.values():
+        losses = np.array(bins["loss"])
+        inside.append(np.median(losses[np.array(bins["edges"][:-1]) < train_length]))
+        everything.append(losses)
+    low = min(losses.min() for losses in everything)
+    high = max(losses[1:].max(initial=low) for losses in everything)
+    high = min(high, min(inside) + ROOM_ABOVE)
+    return low - 0.05 * (high - low), high + 0.05 * (high - low)
+
+
+def _middles(bins: Mapping[str, Any]) -> np.ndarray:
+    edges = np.array(bins["edges"])
+    return (edges[1:] + edges[:-1]) / 2
+
+
+def _bounds(cell: Mapping[str, Any]) -> Sequence[float]:
+    """The interval of the accuracy; of no width where one document gave none."""
+    return cell["accuracy_interval"] or [cell["accuracy"]] * 2
+
+
+def _smooth(values: Sequence[float]) -> np.ndarray:
+    """A centred running mean over a twentieth of the curve."""
+    width = max(1, len(values) // 20) | 1
+    padded = np.pad(np.asarray(values, np.float64), width // 2, mode="edge")
+    return np.convolve(padded, np.full(width, 1 / width), mode="valid")
+
+
+def _spread(heights: Sequence[float], gap: float) -> np.ndarray:
+    """Heights moved apart to at least ``gap``, in the same order."""
+    order = np.argsort(heights, kind="stable")
+    moved = np.array(heights, np.float64)[order]
+    for _ in range(100):
+        overlap = np.maximum(gap - np.diff(moved), 0) / 2
+        moved[:-1] -= overlap
+        moved[1:] += overlap
+    result = np.empty_like(moved)
+    result[order] = moved
+    return result

@@ -1,0 +1,146 @@
+"""Pictures: there, not blank, labelled, and drawn from the numbers."""
+
+import matplotlib
+import numpy as np
+import pytest
+import synthetic_results
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.image import imread
+
+from rope_lab import plots, rotary
+from rope_lab.plots import curves, style
+
+RESULTS = synthetic_results.make_results()
+L = synthetic_results.TRAIN_LENGTH
+FEW = ["RoPE", "Truncated RoPE", "ReRoPE w=L/2"]
+
+
+def triangle(far):
+    i = np.arange(64.0)
+    distance = i[:, None] - i[None]
+    return np.where(distance < 0, np.nan, np.minimum(distance, far))
+
+
+STEPS = np.arange(0, 300, 10)
+PICTURES = {
+    "all rows": lambda path: plots.loss_by_position(RESULTS, path),
+    "few rows": lambda path: plots.loss_by_position(RESULTS, path, labels=FEW),
+    "context": lambda path: plots.context_use(RESULTS, path),
+    "accuracy": lambda path: plots.accuracy_by_text(RESULTS, path),
+    "matrices": lambda path: plots.relative_position_matrices(
+        {"RoPE": triangle(64), "ReRoPE": triangle(16)}, L, path
+    ),
+    "wavelengths": lambda path: plots.wavelengths(
+        {"RoPE": rotary.rope(32), "YaRN": rotary.yarn(32, 1e4, 8, L)}, L, path
+    ),
+    "training": lambda path: plots.training_curves(
+        {
+            "Pretraining": {"RoPE": (STEPS, 2 + np.exp(-STEPS / 50))},
+            "Fine-tuning": {"YaRN": (STEPS, 2 - STEPS / 1000)},
+        },
+        path,
+    ),
+}
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Figures in the order they are saved."""
+    saved = []
+
+    class Canvas(FigureCanvasAgg):
+        def __init__(self, figure):
+            super().__init__(figure)
+            saved.append(figure)
+
+    monkeypatch.setattr(style, "FigureCanvasAgg", Canvas)
+    return saved
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_picture_is_drawn_for_both_themes_with_labelled_axes(
+    name, tmp_path, figures
+):
+    path = PICTURES[name](tmp_path / "new" / "picture.png")
+    backgrounds = []
+    for file in (path, plots.dark_path(path)):
+        image = imread(file)
+        assert image.std() > 0.01, "blank"
+        backgrounds.append(image[0, 0, :3].mean())
+    assert backgrounds[0] > 0.9 and backgrounds[1] < 0.2
+    for figure in figures:
+        texts = [figure.get_supxlabel(), figure.get_supylabel()]
+        texts += [ax.get_xlabel() + ax.get_ylabel() for ax in figure.axes]
+        words = " ".join(texts + [t.get_text() for a in figure.axes for t in a.texts])
+        assert any(unit in words for unit in ("token", "step", "plane")), words
+    assert path.name == "picture.png"
+
+
+def test_settings_of_the_user_are_left_as_they_were(tmp_path):
+    before = dict(matplotlib.rcParams)
+    PICTURES["few rows"](tmp_path / "a.png")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_curves_are_those_of_the_results_with_the_training_length_marked(
+    tmp_path, figures
+):
+    plots.loss_by_position(RESULTS, tmp_path / "a.png", labels=FEW)
+    (axes,) = figures[0].axes
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    rows = {row["label"]: row for row in RESULTS["rows"]}
+    for label in FEW:
+        bins = rows[label]["cells"]["256"]["natural"]["by_position"]["equal"]
+        np.testing.assert_array_equal(lines[label].get_ydata(), bins["loss"])
+    assert any(list(line.get_xdata()) == [L, L] for line in axes.get_lines())
+    assert {text.get_text() for text in axes.texts} == set(FEW)
+
+
+def test_many_rows_get_a_panel_each_beside_the_two_references(tmp_path, figures):
+    plots.loss_by_position(RESULTS, tmp_path / "a.png")
+    panels = [axes.get_title("left").replace("\n", " ") for axes in figures[0].axes]
+    assert panels == [r for r in synthetic_results.ROWS if r not in FEW[:2]]
+    legend = [text.get_text() for text in figures[0].legends[0].get_texts()]
+    assert legend == ["RoPE", "Truncated RoPE"]
+
+
+def test_distances_never_trained_are_drawn_in_the_signal_colour(tmp_path, figures):
+    plots.relative_position_matrices(
+        {"RoPE": triangle(64), "ReRoPE": triangle(L - 1)}, L, tmp_path / "a.png"
+    )
+    signal = matplotlib.colors.to_rgba(style.UNTRAINED)
+    for axes, trained_only in zip(figures[0].axes, (False, True), strict=False):
+        (image,) = axes.get_images()
+        colors = image.to_rgba(image.get_array())
+        beyond = np.isclose(colors, signal).all(-1)
+        distance = np.ma.filled(image.get_array(), -1.0)
+        np.testing.assert_array_equal(beyond, distance >= L)
+        assert beyond.any() != trained_only
+
+
+def test_the_critical_dimension_is_marked_before_its_plane(tmp_path, figures):
+    frequencies = rotary.rope(32)
+    plots.wavelengths({"RoPE": frequencies}, L, tmp_path / "a.png")
+    critical = rotary.critical_dimension(frequencies, L)
+    above, below = figures[0].axes
+    marks = [line.get_xdata()[0] for line in above.get_lines() if line.get_ls() == ":"]
+    assert marks == [critical - 0.5]
+    assert any(f"critical dimension {critical}" == t.get_text() for t in below.texts)
+
+
+def test_labels_are_moved_apart_in_order():
+    heights = curves._spread([1.0, 1.01, 3.0, 1.02], 0.5)
+    assert (np.diff(np.sort(heights)) >= 0.5 - 1e-6).all()
+    np.testing.assert_array_equal(np.argsort(heights), [0, 1, 3, 2])
+
+
+def test_a_row_that_fails_does_not_flatten_the_others():
+    flat = {"edges": [0, 16, 32, 64], "loss": [2.0, 2.0, 2.0]}
+    wild = {"edges": [0, 16, 32, 64], "loss": [2.0, 2.0, 90.0]}
+    low, high = curves._room({"flat": flat, "wild": wild}, 32)
+    assert low < 2 and high < 2 + 2 * curves.ROOM_ABOVE
+
+
+def test_smoothing_keeps_length_and_constants():
+    np.testing.assert_allclose(curves._smooth([3.0] * 41), [3.0] * 41)
+    assert len(curves._smooth([1.0, 2.0])) == 2

@@ -12,6 +12,9 @@ when all of it is written, so a run killed during a save keeps the checkpoint be
 """
 
 import contextlib
+import gc
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -220,12 +223,21 @@ def _reading(folder: Path) -> Iterator[None]:
     """Turns whatever a damaged file makes Orbax raise into one message."""
     try:
         yield
+        return
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0][:120]
-        raise ValueError(
-            f"checkpoint {folder} is damaged or incomplete "
-            f"({type(error).__name__}: {reason}){_REMEDY}"
-        ) from error
+        first_line = str(error).strip().partition("\n")[0][:120]
+        reason = f"{type(error).__name__}: {first_line}"
+    # Orbax leaves reads behind that fail too, which Python would report, each with
+    # pages of text, when they end or are collected: let them do it here, unreported.
+    report, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        time.sleep(0.1)
+        gc.collect()
+    finally:
+        sys.unraisablehook = report
+    raise ValueError(
+        f"checkpoint {folder} is damaged or incomplete ({reason}){_REMEDY}"
+    )
 
 
 def _reader() -> ocp.Checkpointer:

@@ -63,7 +63,7 @@ def make_train_step(
         )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics["grad_norm"] = optax.global_norm(gradients)
+        metrics["grad_norm"] = optax.tree.norm(gradients)
         metrics["learning_rate"] = schedule(state.step)
         ema = _average(state.ema, params, config.ema_decay)
         return TrainState(params, opt_state, state.step + 1, ema, state.key), metrics

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+import tiny_run
+
+from rope_lab.training.meta import check_same_run, describe_logic, run_meta
+
+FOLDER = Path("runs/a/checkpoints/5")
+
+
+def meta(config, model=None, logic=None, corpus="c", tokenizer="t"):
+    return run_meta(config, model or {}, logic or tiny_run.logic(), corpus, tokenizer)
+
+
+def test_the_same_run_is_continued_whatever_type_held_its_sequences():
+    config = {"model": {"pattern": (1, 2)}, "seed": 0}
+    check_same_run(
+        meta(config), meta({"model": {"pattern": [1, 2]}, "seed": 0}), FOLDER
+    )
+
+
+def test_keys_that_reach_no_parameter_may_change():
+    one = {"training": {"log_every": 1, "keep_checkpoints": 1, "wandb": False}}
+    two = {"training": {"log_every": 9, "keep_checkpoints": 3, "wandb": True}}
+    check_same_run(meta(one), meta(two), FOLDER)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"config": {"seed": 1}}, "seed: checkpoint has 0, this run asks for 1"),
+        ({"config": {}}, "seed: checkpoint has 0, this run asks for 'nothing'"),
+        ({"corpus": "d"}, "data.corpus: checkpoint has 'c', this run asks for 'd'"),
+        ({"tokenizer": "u"}, "data.tokenizer: checkpoint has 't'"),
+        ({"logic": max}, "encoding.0.name: checkpoint has 'rope'"),
+        ({"model": {"width": 8}}, "model.width: checkpoint has 'nothing'"),
+    ],
+)
+def test_another_run_in_the_same_workdir_is_refused_by_its_keys(change, line):
+    given = {"config": {"seed": 0}} | change
+    with pytest.raises(ValueError) as error:
+        check_same_run(meta({"seed": 0}), meta(**given), FOLDER)
+    assert line in str(error.value)
+    assert str(FOLDER) in str(error.value)
+    assert "another workdir" in str(error.value)
+
+
+def test_logics_of_layers_are_described_one_by_one():
+    both = describe_logic((tiny_run.logic(), max))
+    assert both[0] == tiny_run.logic().to_dict()
+    assert both[1]["callable"] == "max"

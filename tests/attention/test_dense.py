@@ -1,0 +1,164 @@
+"""The contract of attend that does not depend on the encoding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import oracle
+from rope_lab import attend, position_logic
+
+B, T, S, H, K, D, C = 2, 3, 6, 4, 2, 8, 5
+
+
+def tensors(seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = (B, T, H, D), (B, S, K, D), (B, S, K, C)
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+@pytest.fixture
+def rope():
+    return position_logic("rope", head_dim=D)
+
+
+def test_default_positions_end_with_the_last_key(rope):
+    q, k, v = tensors()
+    positions = np.tile(np.arange(S), (B, 1))
+    scores = oracle.logits("rope", q, k, positions[:, S - T :], positions)
+    expected = oracle.attention(scores, v)
+    np.testing.assert_allclose(attend(q, k, v, rope), expected, atol=1e-5)
+    dense = attend(q, k, v, rope, implementation="dense")
+    np.testing.assert_allclose(dense, expected, atol=1e-5)
+
+
+def test_positions_without_a_batch_axis_serve_every_row(rope):
+    q, k, v = tensors()
+    q_positions = np.array([9, 4, 30], np.int32)
+    k_positions = np.array([3, 0, 9, 5, 30, 4], np.int32)
+    flat = attend(q, k, v, rope, query_positions=q_positions, key_positions=k_positions)
+    full = attend(
+        q,
+        k,
+        v,
+        rope,
+        query_positions=np.tile(q_positions, (B, 1)),
+        key_positions=np.tile(k_positions, (B, 1)),
+    )
+    np.testing.assert_array_equal(flat, full)
+    scores = oracle.logits("rope", q, k, [q_positions] * B, [k_positions] * B)
+    np.testing.assert_allclose(full, oracle.attention(scores, v), atol=1e-5)
+
+
+def test_one_array_of_segments_gives_the_queries_the_last_of_it(rope):
+    q, k, v = tensors()
+    segments = np.array([[1, 1, 1, 2, 2, 0], [1, 2, 2, 2, 2, 2]], np.int32)
+    found = attend(q, k, v, rope, segment_ids=segments)
+    pair = attend(q, k, v, rope, segment_ids=(segments[:, S - T :], segments))
+    np.testing.assert_array_equal(found, pair)
+    positions = np.tile(np.arange(S), (B, 1))
+    scores = oracle.logits("rope", q, k, positions[:, S - T :], positions)
+    expected = oracle.attention(scores, v, segments[:, S - T :], segments)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(found[0, 2], np.zeros((H, C)))
+
+
+def test_query_heads_share_key_heads_in_order(rope):
+    """Heads 0 and 1 use key head 0, heads 2 and 3 key head 1."""
+    q, k, v = tensors()
+    grouped = attend(q, k, v, rope)
+    repeated = attend(q, np.repeat(k, 2, axis=2), np.repeat(v, 2, axis=2), rope)
+    np.testing.assert_allclose(grouped, repeated, atol=1e-6)
+
+
+def test_large_logits_do_not_overflow(rope):
+    q, k, v = tensors()
+    found = attend(q * 1e4, k * 1e4, v, rope)
+    slopes = jax.grad(lambda q: jnp.sum(attend(q, k * 1e4, v, rope)))(q * 1e4)
+    assert np.all(np.isfinite(found)) and np.all(np.isfinite(slopes))
+
+
+def test_a_callable_of_ones_own_is_an_encoding():
+    """A linear distance bias of one line: attend adds causality and segments."""
+    q, k, v = tensors()
+
+    def biased(q_BTHD, k_BSKD, query_positions, key_positions):
+        k_BSHD = jnp.repeat(k_BSKD, H // K, axis=2)
+        distance = query_positions[:, :, None] - key_positions[:, None, :]
+        scores = jnp.einsum("BTHD,BSHD->BHTS", q_BTHD, k_BSHD)
+        return scores - 0.5 * distance[:, None].astype(jnp.float32)
+
+    positions = np.tile(np.arange(S, dtype=np.int32), (B, 1))
+    found = attend(
+        q,
+        k,
+        v,
+        biased,
+        query_positions=positions[:, S - T :],
+        key_positions=positions,
+    )
+    scores = np.full((B, H, T, S), -np.inf)
+    for b, h, t, s in np.ndindex(B, H, T, S):
+        if s <= t + S - T:
+            distance = t + S - T - s
+            scores[b, h, t, s] = q[b, t, h] @ k[b, s, h // 2] - 0.5 * distance
+    np.testing.assert_allclose(found, oracle.attention(scores, v), atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", ["tiled", "gpu", "tpu", "fast"])
+def test_an_implementation_that_is_not_there_raises_and_is_named(rope, implementation):
+    with pytest.raises((ValueError, NotImplementedError), match=implementation):
+        attend(*tensors(), rope, implementation=implementation)
+
+
+def test_a_context_axis_raises_until_it_is_built(rope):
+    with pytest.raises((ValueError, NotImplementedError), match="context_axis"):
+        attend(*tensors(), rope, context_axis="context")
+
+
+def shape_changes():
+    q, k, v = tensors()
+    positions = np.arange(S, dtype=np.int32)
+    return {
+        "query heads not a multiple": ((q[:, :, :3], k, v), {}, "3"),
+        "keys and values of other lengths": ((q, k, v[:, 1:]), {}, "5"),
+        "keys and values of other heads": ((q, k, v[:, :, :1]), {}, "1"),
+        "queries and keys of other widths": ((q, k[..., :6], v), {}, "6"),
+        "batches that differ": ((q, k[:1], v[:1]), {}, "batch|1"),
+        "positions of another length": (
+            (q, k, v),
+            {"query_positions": positions, "key_positions": positions},
+            "positions",
+        ),
+        "positions that are floats": (
+            (q, k, v),
+            {
+                "query_positions": positions[:T].astype(np.float32),
+                "key_positions": positions.astype(np.float32),
+            },
+            "int",
+        ),
+        "segments of another length": (
+            (q, k, v),
+            {"segment_ids": np.ones((B, S - 1), np.int32)},
+            "segment",
+        ),
+        "more queries than keys by default": (
+            (k, k[:, :T], v[:, :T]),
+            {},
+            "positions|queries",
+        ),
+    }
+
+
+@pytest.mark.parametrize("case", shape_changes())
+def test_shapes_that_cannot_be_meant_raise(rope, case):
+    arrays, options, word = shape_changes()[case]
+    with pytest.raises(ValueError, match=word):
+        attend(*arrays, rope, **options)
+
+
+def test_vectors_of_another_width_than_the_logic_raise(rope):
+    q, k, v = tensors()
+    with pytest.raises(ValueError, match="head_dim|8"):
+        attend(q[..., :4], k[..., :4], v, rope)

@@ -49,6 +49,7 @@ CONFIG = TrainingConfig(
     learning_rate=0.05,
     warmup_steps=2,
     ema_decay=0.9,
+    z_loss=0.01,
     log_every=2,
     checkpoint_every=3,
     tensorboard=False,

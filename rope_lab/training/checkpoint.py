@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from rope_lab.training.folders import FOLDER, find_step, step_folder, steps_in
 from rope_lab.training.meta import check_same_run, check_schema
 from rope_lab.training.state import TrainState
 from rope_lab.training.trees import (
@@ -32,7 +33,6 @@ from rope_lab.training.trees import (
     to_nested,
 )
 
-FOLDER = "checkpoints"
 _TREES = ("params", "average", "state")
 
 
@@ -61,7 +61,7 @@ class Checkpoints:
 
     def latest_step(self) -> int | None:
         """The newest complete step, or None."""
-        return max(_steps(self.folder), default=None)
+        return max(steps_in(self.folder), default=None)
 
     def path(self, step: int) -> Path:
         """The folder of one step."""
@@ -77,9 +77,6 @@ class Checkpoints:
             raise ValueError(
                 f"the parameters after step {step} are not finite; they are not saved"
             )
-        # Orbax starts one save at a time; without waiting here, an error of the
-        # save before would surface as one of this.
-        self.wait()
         items = {
             name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()
         }
@@ -148,7 +145,7 @@ class Checkpoints:
 
     def _existing(self, step: int | None) -> int:
         step = self.latest_step() if step is None else step
-        return int(_step_folder(self.folder, step).name)
+        return int(step_folder(self.folder, step).name)
 
 
 def load_parameters(
@@ -168,7 +165,7 @@ def load_parameters(
     Raises:
       ValueError: nothing there, or damaged; says what to do.
     """
-    folder = _find(Path(path).absolute(), step)
+    folder = find_step(Path(path).absolute(), step)
     meta = _read_meta(folder)
     item = "average" if average else "params"
     if average and not (folder / item).is_dir():
@@ -182,40 +179,6 @@ _REMEDY = (
     "; copy the checkpoint again, or delete its folder to use the one before it"
     " (or to start again, if there is none)"
 )
-
-
-def _find(path: Path, step: int | None) -> Path:
-    """The folder of a step, given the workdir, its checkpoints or that folder."""
-    if not path.is_dir():
-        raise ValueError(
-            f"there is no folder {path}; give the workdir of a run, or one of its "
-            f"folders {FOLDER}/<step>"
-        )
-    if path.name.isdecimal() and step is None and not (path / FOLDER).is_dir():
-        return _step_folder(path.parent, int(path.name))
-    return _step_folder(path if path.name == FOLDER else path / FOLDER, step)
-
-
-def _step_folder(folder: Path, step: int | None) -> Path:
-    steps = sorted(_steps(folder))
-    if not steps:
-        raise ValueError(
-            f"there is no complete checkpoint in {folder}; train there first, or give "
-            "the workdir of another run"
-        )
-    if step is not None and step not in steps:
-        raise ValueError(
-            f"there is no complete checkpoint of step {step} in {folder}; "
-            f"choose one of {steps}"
-        )
-    return folder / str(steps[-1] if step is None else step)
-
-
-def _steps(folder: Path) -> list[int]:
-    """Complete ones: before that, the folder's name is not a number alone."""
-    if not folder.is_dir():
-        return []
-    return [int(p.name) for p in folder.iterdir() if p.name.isdecimal() and p.is_dir()]
 
 
 @contextlib.contextmanager

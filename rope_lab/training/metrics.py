@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import os
+import uuid
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -84,7 +85,7 @@ class MetricsWriter:
             if sink is not None:
                 sink.close()
         if self._wandb is not None:
-            self._wandb.finish(quiet=True)
+            self._wandb.finish()
         self._file = self._tensorboard = self._wandb = None
 
     def __enter__(self) -> "MetricsWriter":
@@ -141,7 +142,7 @@ def _open_wandb(wandb: ModuleType, workdir: Path):
     """One run per workdir: a restart continues the run it named there."""
     path = workdir / "wandb_id.txt"
     if not path.exists():
-        path.write_text(wandb.util.generate_id())
+        path.write_text(uuid.uuid4().hex)
     return wandb.init(
         project="rope_lab",
         name=workdir.name,

@@ -64,15 +64,17 @@ def test_tensorboard_files_hold_the_values(tmp_path):
     assert values == [(2, "loss", 0.25), (4, "loss", 0.5)]
 
 
-def test_wandb_writes_an_offline_run(tmp_path, monkeypatch):
+def test_wandb_writes_an_offline_run_and_a_restart_continues_it(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     write(tmp_path, [2, 4], tensorboard=False, wandb=True)
-    first = (tmp_path / "wandb_id.txt").read_text()
-    runs = list((tmp_path / "wandb").glob(f"offline-run-*-{first}/*.wandb"))
-    assert len(runs) == 1 and runs[0].stat().st_size > 0
-    assert [row["step"] for row in read_metrics(tmp_path)] == [2, 4]
+    name = (tmp_path / "wandb_id.txt").read_text()
+    write(tmp_path, [6], resume=4, tensorboard=False, wandb=True)
+    runs = list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+    assert runs and all(run.name == f"run-{name}.wandb" for run in runs)
+    assert all(b"loss" in run.read_bytes() for run in runs)
+    assert [row["step"] for row in read_metrics(tmp_path)] == [2, 4, 6]
 
 
 def test_wandb_that_is_not_installed_is_explained(tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ def test_only_matrices_shrink_when_there_is_no_gradient():
     params = tiny_run.stand_in_parameters()
     optimizer = make_optimizer(config)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+    updates, _ = jax.jit(optimizer.update)(zeros, optimizer.init(params), params)
     after = optax.apply_updates(params, updates)
     for names, leaf in named_leaves(after).items():
         before = named_leaves(params)[names]
@@ -62,13 +62,13 @@ def test_a_parameter_of_unknown_name_is_refused():
     optimizer = make_optimizer(tiny_run.CONFIG)
     params = {"layer": {"slope": jnp.ones(3)}}
     with pytest.raises(ValueError, match="layer.slope"):
-        optimizer.update(params, optimizer.init(params), params)
+        jax.eval_shape(optimizer.update, params, optimizer.init(params), params)
 
 
 def test_a_large_gradient_is_scaled_to_the_largest_norm():
     params = {"kernel": jnp.zeros((2, 2))}
     gradient = {"kernel": jnp.asarray([[300.0, 0.0], [0.0, 400.0]])}
     optimizer = make_optimizer(tiny_run.CONFIG)
-    _, state = optimizer.update(gradient, optimizer.init(params), params)
+    _, state = jax.jit(optimizer.update)(gradient, optimizer.init(params), params)
     mean = optax.tree.get(state, "mu")["kernel"] / (1 - tiny_run.CONFIG.b1)
     np.testing.assert_allclose(mean, [[0.6, 0.0], [0.0, 0.8]], rtol=1e-5)

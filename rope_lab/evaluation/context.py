@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from rope_lab.evaluation.positions import targets_checksum
+from rope_lab.evaluation.positions import Progress, targets_checksum
 from rope_lab.evaluation.summaries import difference, level
 from rope_lab.evaluation.truncated import truncated
 
@@ -23,6 +23,7 @@ def context_use(
     tokens: Int[np.ndarray, "N L+1"],
     document_ids: Shaped[np.ndarray, " N"],
     logic: Any,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Loss of the second half of each window as its context doubles up to L tokens.
 
@@ -34,6 +35,7 @@ def context_use(
       tokens: windows of the training length L, at least 8.
       document_ids: the document of each window.
       logic: the logic the model was trained with.
+      progress: called after each context with (contexts done, contexts in all).
 
     Returns:
       ``steps``, from short to long: ``context`` [least, most] tokens before a target,
@@ -47,7 +49,8 @@ def context_use(
     first = length // 2
     steps: list[dict[str, Any]] = []
     before = None
-    for context in _doublings(length):
+    contexts = doublings(length)
+    for context in contexts:
         loss, hit = truncated(graphdef, params, tokens, logic, context)
         loss, hit = loss[:, first:], hit[:, first:]
         step = {"context": [context - context // 2 + 1, context]}
@@ -55,6 +58,8 @@ def context_use(
         step["gain"] = None if before is None else difference(before, loss.mean(1), ids)
         before = loss.mean(1)
         steps.append(step)
+        if progress is not None:
+            progress(len(steps), len(contexts))
     return {
         "steps": steps,
         "used": used(steps),
@@ -74,7 +79,7 @@ def used(steps: list[dict[str, Any]]) -> int:
     return longest
 
 
-def _doublings(length: int) -> list[int]:
+def doublings(length: int) -> list[int]:
     """length, and its halvings down to ``SHORTEST``, from short to long."""
     contexts = [length]
     while contexts[-1] // 2 >= SHORTEST:

@@ -4,9 +4,6 @@ Each finished row is written to results.json at once; the same call later measur
 only the rows that are missing or whose logic, checkpoint or text has changed.
 """
 
-import hashlib
-import inspect
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import jax
 import numpy as np
 
-from rope_lab.evaluation.context import context_use
+from rope_lab.evaluation.context import context_use, doublings
+from rope_lab.evaluation.fingerprints import describe_logic, digest
 from rope_lab.evaluation.positions import (
     batch_size_for,
     per_token,
     targets_checksum,
 )
+from rope_lab.evaluation.progress import RowProgress, Work
 from rope_lab.evaluation.results import (
     NATURAL,
     SCHEMA_VERSION,
@@ -34,7 +32,6 @@ from rope_lab.evaluation.results import (
 )
 from rope_lab.evaluation.summaries import compare, summarise
 from rope_lab.evaluation.truncated import truncated
-from rope_lab.logic import PositionLogic
 
 
 class Windows(Protocol):
@@ -62,38 +59,6 @@ class Row:
     logic_for: Callable[[int], Any]  # length -> position logic
     model: str = "pretrained"  # key of the models
     truncated: bool = False  # True: windows of the training length, see truncated.py
-
-
-class RowProgress(NamedTuple):
-    """Where an evaluation stands; fraction and seconds_left are of the whole table."""
-
-    label: str
-    length: int
-    kind: str
-    fraction: float
-    seconds_left: float
-
-
-class _Work:
-    """Turns tokens scored into a fraction and a time left."""
-
-    def __init__(self, total: int, report: Callable[[RowProgress], None] | None):
-        self.total, self.done, self.report = total, 0, report
-        self.start = time.monotonic()
-
-    def batches(self, label: str, length: int, kind: str, tokens: int):
-        """The per-batch callback of one cell of ``tokens`` targets."""
-        before = self.done
-
-        def update(done: int, count: int) -> None:
-            self.done = before + tokens * done // count
-            fraction = self.done / self.total
-            spent = time.monotonic() - self.start
-            left = spent * (1 - fraction) / fraction if fraction else float("inf")
-            if self.report is not None:
-                self.report(RowProgress(label, length, kind, fraction, left))
-
-        return update
 
 
 def evaluate_rows(
@@ -135,17 +100,15 @@ def evaluate_rows(
     prints = {
         row.label: _fingerprint(row, models, targets, train_length) for row in rows
     }
-    earlier = load_results(path) if Path(path).exists() else {"rows": []}
-    kept = _finished(earlier["rows"], prints)
-    per_row = sum(t["tokens"] for kinds in targets.values() for t in kinds.values())
-    work = _Work(per_row * max(1, len(rows) - len(kept)), progress)
+    kept, context = _finished(path, prints)
+    work = Work(_tokens_to_score(targets, rows, kept, context, train_length), progress)
     results = {
         "schema_version": SCHEMA_VERSION,
         "train_length": train_length,
         "lengths": sorted(windows_by_length),
         "targets": targets,
         "rows": [],
-        "context_use": None,
+        "context_use": context,
     }
     for row in rows:
         if row.label not in kept:
@@ -166,32 +129,45 @@ def evaluate_rows(
         results["rows"] = [kept[r.label] for r in rows if r.label in kept]
         _compare_with_truncated(results)
         save_results(path, results)
-    known = earlier.get("context_use")
-    results["context_use"] = _context_use(
-        graphdef, models, rows, windows_by_length, prints, train_length, known
-    )
+    if context is None and _context_row(rows, targets, train_length):
+        row = _context_row(rows, targets, train_length)
+        results["context_use"] = {
+            "model": row.model,
+            "fingerprint": prints[row.label],
+        } | _context_use(
+            graphdef,
+            models[row.model].params,
+            row.logic_for(train_length),
+            windows_by_length[train_length][NATURAL],
+            work,
+        )
     save_results(path, results)
     return results
 
 
-def _context_use(
-    graphdef, models, rows, windows_by_length, prints, train_length, known
-) -> dict[str, Any] | None:
-    """Context use of the truncated row's model; what is known is not measured again."""
-    windows = windows_by_length.get(train_length, {}).get(NATURAL)
-    row = next((row for row in rows if row.truncated), None)
-    if row is None or windows is None:
+def _context_row(rows, targets, train_length: int) -> Row | None:
+    """The row whose model's use of context is measured, where there is text for it."""
+    if NATURAL not in targets.get(str(train_length), {}):
         return None
-    if known is not None and known["fingerprint"] == prints[row.label]:
-        return known
-    found = context_use(
-        graphdef,
-        models[row.model].params,
-        windows.tokens,
-        windows.document_ids,
-        row.logic_for(train_length),
-    )
-    return {"model": row.model, "fingerprint": prints[row.label]} | found
+    return next((row for row in rows if row.truncated), None)
+
+
+def _context_use(graphdef, params, logic, windows, work) -> dict[str, Any]:
+    tokens = np.asarray(windows.tokens)
+    length = tokens.shape[1] - 1
+    count = tokens[:, 1:].size * len(doublings(length))
+    update = work.batches("use of context", length, NATURAL, count)
+    return context_use(graphdef, params, tokens, windows.document_ids, logic, update)
+
+
+def _tokens_to_score(targets, rows, kept, context, train_length: int) -> int:
+    """Targets of all that is left to measure, so that progress ends at 1."""
+    per_row = sum(t["tokens"] for kinds in targets.values() for t in kinds.values())
+    total = per_row * sum(row.label not in kept for row in rows)
+    if context is None and _context_row(rows, targets, train_length):
+        tokens = targets[str(train_length)][NATURAL]["tokens"]
+        total += tokens * len(doublings(train_length))
+    return total
 
 
 def _measure(
@@ -217,7 +193,7 @@ def _measure(
                 loss, hit, np.asarray(windows.document_ids), train_length
             )
             numbers["targets_checksum"] = targets_checksum(tokens[:, 1:])
-            numbers["logic"] = _describe(logic)
+            numbers["logic"] = describe_logic(logic)
             cells.setdefault(str(length), {})[kind] = numbers
     return cells
 
@@ -233,28 +209,6 @@ def _compare_with_truncated(results: Results) -> None:
                     reference["cells"][length][kind],
                     document_ids(results, int(length), kind),
                 )
-
-
-def _describe(logic: Any) -> Any:
-    """A logic as plain data, for the record and to notice a change.
-
-    What has no such form, a plain callable or bands put together by hand, is described
-    by its name and a checksum of its source or values.
-    """
-    if isinstance(logic, (tuple, list)):
-        return [_describe(x) for x in logic]
-    if isinstance(logic, PositionLogic):
-        if logic.record.value is not None:
-            return logic.to_dict()
-        leaves, structure = jax.tree.flatten(logic)
-        values = [np.asarray(leaf).tolist() for leaf in leaves]
-        return {"name": logic.name, "sha256": _digest(f"{structure}{values}")}
-    try:
-        source = inspect.getsource(logic)
-    except (OSError, TypeError):
-        source = repr(logic)
-    name = getattr(logic, "__qualname__", type(logic).__qualname__)
-    return {"callable": name, "sha256": _digest(source)}
 
 
 def _describe_targets(windows_by_length) -> dict[str, Any]:
@@ -275,21 +229,18 @@ def _describe_targets(windows_by_length) -> dict[str, Any]:
     }
 
 
-def _fingerprint(row: Row, models, targets, train_length: int) -> str:
-    """Changes whenever the row would have to be measured again."""
-    logics = {length: _describe(row.logic_for(int(length))) for length in targets}
-    checkpoint = models[row.model].checkpoint_id
-    facts = [logics, checkpoint, targets, train_length, row.truncated, row.model]
-    return _digest(json.dumps([SCHEMA_VERSION, *facts], sort_keys=True))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _finished(rows: list[dict], prints: Mapping[str, str]) -> dict[str, Any]:
-    """Rows of an earlier call that are still true, by label."""
-    return {r["label"]: r for r in rows if prints.get(r["label"]) == r["fingerprint"]}
+def _finished(
+    path: str | os.PathLike, prints: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Rows of an earlier call that are still true, by label; and the use of context."""
+    if not Path(path).exists():
+        return {}, None
+    earlier = load_results(path)
+    rows = earlier["rows"]
+    kept = {r["label"]: r for r in rows if prints.get(r["label"]) == r["fingerprint"]}
+    context = earlier["context_use"]
+    known = context is not None and context["fingerprint"] in prints.values()
+    return kept, context if known else None
 
 
 def _check(models, rows, windows_by_length) -> None:
@@ -315,3 +266,11 @@ def _check(models, rows, windows_by_length) -> None:
                     f"the {kind} windows under length {length} hold {width} tokens; "
                     f"expected {length + 1}, one more than the length"
                 )
+
+
+def _fingerprint(row: Row, models, targets, train_length: int) -> str:
+    """Changes whenever the row would have to be measured again."""
+    logics = {length: describe_logic(row.logic_for(int(length))) for length in targets}
+    checkpoint = models[row.model].checkpoint_id
+    facts = [logics, checkpoint, targets, train_length, row.truncated, row.model]
+    return digest([SCHEMA_VERSION, *facts])

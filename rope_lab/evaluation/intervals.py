@@ -9,6 +9,7 @@ taking a normal in place of a t quantile; the percentiles are widened for both
 (the expanded percentile interval of Hesterberg, arXiv 1411.5279).
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +94,7 @@ def _by_document(
     return sums, sizes
 
 
+@functools.lru_cache(maxsize=16)
 def _draws(documents: int, resamples: int, seed: int) -> Float[np.ndarray, "R M"]:
     """How often each document is drawn in each resample."""
     rng = np.random.default_rng(seed)

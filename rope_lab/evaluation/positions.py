@@ -17,10 +17,10 @@ from jaxtyping import Bool, Float, Int
 
 from rope_lab.model import apply_model
 
-# Dense attention keeps a few arrays of B * H * T * T float32 alive: with 8 heads 2**22
-# entries of B * T * T are 128 MiB for each. Short windows are bound by the logits,
-# B * T * V, instead: as if T were at least 256.
-SCORE_ENTRIES = 2**22
+# Dense attention keeps a few arrays of B * H * T * T float32 alive: with 8 heads 2**19
+# entries of B * T * T are 16 MiB for each; larger batches are no faster on a CPU. Short
+# windows are bound by the logits, B * T * V, instead: as if T were at least 256.
+SCORE_ENTRIES = 2**19
 SHORT = 256
 
 Progress = Callable[[int, int], None]  # (windows done, windows in all)
@@ -44,8 +44,8 @@ def per_token(
       params: its parameters.
       tokens: int32 windows of T + 1 tokens.
       logic: a position logic, a plain callable, or a sequence with one per layer.
-      batch_size: windows per call; by default chosen from T so that the T x T
-        scores stay small.
+      batch_size: windows per call, the last one filled up; by default chosen from T
+        so that the T x T scores stay small.
       progress: called after each batch with (windows done, windows in all).
 
     Returns:
@@ -57,12 +57,12 @@ def per_token(
     """
     tokens = check_windows(tokens)
     count, length = tokens.shape[0], tokens.shape[1] - 1
-    batch_size = min(batch_size or batch_size_for(length), count)
+    batch_size = batch_size or batch_size_for(length)
     arrays, structure = split_logic(logic)
     losses, hits = [], []
     for start in range(0, count, batch_size):
         rows = np.arange(start, start + batch_size)
-        batch_BS = tokens[np.minimum(rows, count - 1)]  # full: one shape, one program
+        batch_BS = tokens[np.minimum(rows, count - 1)]  # always full: one program
         loss_BT, hit_BT = _score(graphdef, structure, params, batch_BS, arrays)
         losses.append(np.asarray(loss_BT))
         hits.append(np.asarray(hit_BT))

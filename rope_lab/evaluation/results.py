@@ -49,11 +49,6 @@ def load_results(path: str | os.PathLike) -> Results:
     return results
 
 
-def find_row(results: Results, label: str) -> dict[str, Any] | None:
-    """The row of that label, or None."""
-    return next((row for row in results["rows"] if row["label"] == label), None)
-
-
 def cell(row: dict[str, Any], length: int, kind: str = NATURAL) -> dict[str, Any]:
     """What a row measured at one length on one kind of text.
 

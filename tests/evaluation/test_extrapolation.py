@@ -13,6 +13,7 @@ from rope_lab.evaluation import (
     Model,
     Row,
     evaluate_rows,
+    fingerprints,
     load_results,
     per_token,
     positions,
@@ -214,7 +215,7 @@ def test_a_plain_callable_is_known_by_its_source():
     def other(q, k, query_positions, key_positions):
         return 2 * ROPE(q, k, query_positions, key_positions)
 
-    described = [module._describe(logic) for logic in (mine, mine, other)]
+    described = [fingerprints.describe_logic(logic) for logic in (mine, mine, other)]
     assert described[0] == described[1]
     assert described[0]["sha256"] != described[2]["sha256"]
     assert described[0]["callable"].endswith("mine")
@@ -226,7 +227,7 @@ def test_progress_rises_to_one(tmp_path):
     fractions = [state.fraction for state in seen]
     assert fractions == sorted(fractions) and fractions[-1] == 1
     assert seen[-1].seconds_left == 0
-    assert {state.label for state in seen} == {"RoPE", "Truncated"}
+    assert {s.label for s in seen} == {"RoPE", "Truncated", "use of context"}
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 99}'])

@@ -12,9 +12,6 @@ when all of it is written, so a run killed during a save keeps the checkpoint be
 """
 
 import contextlib
-import gc
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from rope_lab.training.abandoned import silence_abandoned_reads
 from rope_lab.training.folders import FOLDER, find_step, step_folder, steps_in
 from rope_lab.training.meta import check_same_run, check_schema
 from rope_lab.training.state import TrainState
@@ -184,20 +182,13 @@ _REMEDY = (
 @contextlib.contextmanager
 def _reading(folder: Path) -> Iterator[None]:
     """Turns whatever a damaged file makes Orbax raise into one message."""
+    silence_abandoned_reads()
     try:
         yield
         return
     except Exception as error:
         first_line = str(error).strip().partition("\n")[0][:120]
         reason = f"{type(error).__name__}: {first_line}"
-    # Orbax leaves reads behind that fail too, which Python would report, each with
-    # pages of text, when they end or are collected: let them do it here, unreported.
-    report, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    try:
-        time.sleep(0.1)
-        gc.collect()
-    finally:
-        sys.unraisablehook = report
     raise ValueError(
         f"checkpoint {folder} is damaged or incomplete ({reason}){_REMEDY}"
     )

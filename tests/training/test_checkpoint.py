@@ -1,7 +1,8 @@
 import dataclasses
-import gc
 import os
 import shutil
+import sys
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -11,6 +12,7 @@ import pytest
 import tiny_run
 
 from rope_lab.training import Checkpoints, TrainState, load_parameters
+from rope_lab.training.abandoned import silence_abandoned_reads
 
 
 def state_at(step: int) -> TrainState:
@@ -153,7 +155,7 @@ def files_of(folder) -> list[str]:
     return [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("how", ["deleted", "cut", "emptied"])
 def test_a_damaged_checkpoint_is_refused_and_never_read_wrongly(saved, tmp_path, how):
     whole, _ = load_parameters(saved, 5)
@@ -172,6 +174,7 @@ def test_a_damaged_checkpoint_is_refused_and_never_read_wrongly(saved, tmp_path,
         try:
             params, _ = load_parameters(tmp_path)
         except ValueError as error:
+            assert len(str(error)) < 600
             assert f"checkpoint {folder} is damaged or incomplete" in str(error)
             assert "delete its folder to use the one before it" in str(error)
             refused += 1
@@ -180,18 +183,15 @@ def test_a_damaged_checkpoint_is_refused_and_never_read_wrongly(saved, tmp_path,
     assert refused >= 3
 
 
-@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
-def test_truncated_arrays_are_one_message_and_no_other_noise(saved, tmp_path, capfd):
-    folder = tmp_path / "checkpoints" / "5"
-    shutil.copytree(saved / "checkpoints" / "5", folder)
-    for file in folder.glob("params/**/d/*"):
-        os.truncate(file, file.stat().st_size // 2)
-    capfd.readouterr()
-    with pytest.raises(ValueError, match="is damaged or incomplete") as error:
-        load_parameters(tmp_path)
-    gc.collect()
-    assert len(str(error.value)) < 600
-    assert capfd.readouterr() == ("", "")
+def test_other_exceptions_that_nobody_can_catch_are_still_reported(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda x: seen.append(str(x.exc_value)))
+    silence_abandoned_reads()
+    silence_abandoned_reads()
+    for message in ("Event loop is closed", "something else"):
+        report = SimpleNamespace(exc_value=RuntimeError(message), object=None)
+        sys.unraisablehook(report)
+    assert seen == ["something else"]
 
 
 def test_a_checkpoint_of_a_later_version_is_refused(tmp_path):

@@ -82,11 +82,13 @@ def _finetune(resonance: bool) -> dict:
     }
 
 
-def _encodings() -> dict:
+def _encodings() -> list[dict]:
     scaled = {"scale": SCALE}
     trained = {"train_length": "trained"}
-    window = {"window": "trained/4"}
-    return {
+    half, quarter = {"window": "trained/2"}, {"window": "trained/4"}
+    yarn = {"name": "yarn", **scaled, **trained}
+    resonance_yarn = {**yarn, "resonance": True}
+    rows = {
         "RoPE": {"name": "rope"},
         "Resonance RoPE": {"name": "rope", "resonance": True},
         "PI": {"name": "interpolated", **scaled},
@@ -95,30 +97,14 @@ def _encodings() -> dict:
         "NTK-fixed": {"name": "ntk_fixed", **scaled},
         "NTK-mixed": {"name": "ntk_mixed", **scaled},
         "Dynamic NTK": {"name": "dynamic_ntk", **trained, "length": "measured"},
-        "YaRN": {"name": "yarn", **scaled, **trained},
-        "Resonance-YaRN": {"name": "yarn", **scaled, **trained, "resonance": True},
+        "YaRN": yarn,
+        "Resonance-YaRN": resonance_yarn,
         "Llama 3": {"name": "llama3", **scaled, **trained},
-        "ReRoPE w=L/2": {"name": "rerope", "window": "trained/2"},
-        "ReRoPE w=L/4": {"name": "rerope", **window},
-        "Leaky ReRoPE w=L/4": {"name": "leaky_rerope", **window, "step": 16},
-        "Self-Extend w=L/4": {"name": "self_extend", **window, "group": 16},
-        "ReRoPE w=L/2, log n": {
-            "name": "rerope",
-            "window": "trained/2",
-            "log_n": "test",
-            **trained,
-        },
-        "YaRN, fine-tuned": {
-            "name": "yarn",
-            **scaled,
-            **trained,
-            "model": "YaRN",
-        },
-        "Resonance-YaRN, fine-tuned": {
-            "name": "yarn",
-            **scaled,
-            **trained,
-            "resonance": True,
-            "model": "Resonance-YaRN",
-        },
+        "ReRoPE w=L/2": {"name": "rerope", **half},
+        "ReRoPE w=L/4": {"name": "rerope", **quarter},
+        "Leaky ReRoPE w=L/4": {"name": "leaky_rerope", **quarter, "step": 16},
+        "Self-Extend w=L/4": {"name": "self_extend", **quarter, "group": 16},
+        "YaRN, fine-tuned": {**yarn, "model": "YaRN"},
+        "Resonance-YaRN, fine-tuned": {**resonance_yarn, "model": "Resonance-YaRN"},
     }
+    return [{"label": label, **row} for label, row in rows.items()]

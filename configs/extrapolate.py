@@ -25,13 +25,13 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "models": {"pretrained": "runs/base", "long": "runs/long"},
-            "encodings": {
-                "RoPE": {"name": "rope"},
-                "PI": {"name": "interpolated", "scale": 8},
-                "ReRoPE w=L/2": {"name": "rerope", "window": "trained/2"},
-                "Resonance-YaRN": yarn,
-                "Resonance-YaRN, fine-tuned": {**yarn, "model": "long"},
-            },
+            "encodings": [
+                {"label": "RoPE", "name": "rope"},
+                {"label": "PI", "name": "interpolated", "scale": 8},
+                {"label": "ReRoPE w=L/2", "name": "rerope", "window": "trained/2"},
+                {"label": "Resonance-YaRN", **yarn},
+                {"label": "Resonance-YaRN, fine-tuned", **yarn, "model": "long"},
+            ],
             "lengths": [128, 512, 1024],  # tokens
             "num_windows": 16,
             "num_repeated_windows": 8,

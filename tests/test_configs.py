@@ -53,7 +53,9 @@ def test_the_encodings_of_a_config_can_be_built(path):
     specs = encodings(load(path).to_dict())
     assert specs
     for spec in specs:
-        options = {key: value for key, value in spec.items() if key != "model"}
+        options = {
+            key: value for key, value in spec.items() if key not in ("label", "model")
+        }
         build_logic(resolve(options, trained=128, measured=1024), MODEL)
 
 

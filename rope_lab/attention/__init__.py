@@ -39,6 +39,7 @@ def attend(
       q_BTHD, k_BSKD, v_BSKC: H a multiple of K; any float dtype.
       logic: PositionLogic, or ``logic(q, k, query_positions, key_positions)`` returning
         float32[B, H, T, S] logits, pointwise in query and key, -inf where it hides one.
+        It gets positions as [B, T] and [B, S], or [1, T] and [1, S].
       query_positions, key_positions: int32 [B, T] and [B, S], or [T] and [S]; default
         keys 0..S-1 and queries S-T..S-1. In any order.
       segment_ids: int32 [B, S] (queries are the last T), or a pair for queries and
@@ -67,10 +68,7 @@ def attend(
     query_positions, key_positions = _positions(
         query_positions, key_positions, q_BTHD.shape[0], queries, keys
     )
-    visible_BTS = (
-        _at_least_2d(query_positions)[:, :, None]
-        >= (_at_least_2d(key_positions)[:, None, :])
-    )
+    visible_BTS = query_positions[:, :, None] >= key_positions[:, None, :]
     if segment_ids is not None:
         visible_BTS = visible_BTS & _same_segment(segment_ids, queries, keys)
     return dense(
@@ -113,7 +111,7 @@ def _positions(query_positions, key_positions, batch: int, queries: int, keys: i
                 f"{name} must have shape [{length}] or [{batch}, {length}], got "
                 f"{positions.shape}"
             )
-        checked.append(positions.astype(jnp.int32))
+        checked.append(positions.astype(jnp.int32).reshape(-1, length))
     return checked
 
 
@@ -129,7 +127,3 @@ def _same_segment(segment_ids: Segments, queries: int, keys: int) -> jax.Array:
         )
     same = query_segments[:, :, None] == key_segments[:, None, :]
     return same & (key_segments[:, None, :] != 0)
-
-
-def _at_least_2d(positions: jax.Array) -> jax.Array:
-    return positions[None] if positions.ndim == 1 else positions

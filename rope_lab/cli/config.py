@@ -73,10 +73,15 @@ class FinetuneConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExtrapolateConfig:
-    """`experiments.extrapolate`: checkpoints under many logics at many lengths."""
+    """`experiments.extrapolate`: checkpoints under many logics at many lengths.
+
+    A row of encodings is a logic spec with a "label" and, unless it is measured on the
+    pretrained model, the "model" it is measured on. A pattern over the layers stands
+    under "layers", a list of specs.
+    """
 
     models: dict[str, str]  # label -> workdir or checkpoint; one is "pretrained"
-    encodings: dict[str, Any]  # row label -> logic spec, with "model" if not pretrained
+    encodings: list[Any]  # rows: {"label": ..., "name": ..., **options}
     lengths: list[int]  # tokens
     num_windows: int = 32  # per length, spread over the held-out documents
     num_repeated_windows: int = 16  # of one passage repeated; 0 measures none

@@ -80,44 +80,45 @@ def check_encodings(
     Raises:
       ValueError: names the row and says what is wrong with it.
     """
-    for label, given in config.encodings.items():
-        _, model = _split(label, given)
+    for row in config.encodings:
+        label, model, _ = _split(row)
         if model not in config.models:
             raise ValueError(
-                f"encodings[{label!r}] asks for model {model!r}; there are "
+                f"encoding {label!r} asks for model {model!r}; there are "
                 f"{sorted(config.models)}"
             )
         for length in config.lengths:
-            _build(label, given, model_config, train_length, length)
+            _build(row, model_config, train_length, length)
 
 
 def _rows(config: ExtrapolateConfig, first: Loaded) -> list[Row]:
     own = first.logic()
     rows = [Row(TRUNCATED, lambda length: own, truncated=True)]
-    for label, given in config.encodings.items():
-        logic_for = functools.partial(
-            _build, label, given, first.model_config, first.train_length
-        )
-        rows.append(Row(label, logic_for, model=_split(label, given)[1]))
+    for row in config.encodings:
+        label, model, _ = _split(row)
+        build = functools.partial(_build, row, first.model_config, first.train_length)
+        rows.append(Row(label, build, model=model))
     return rows
 
 
-def _split(label: str, given: Any) -> tuple[Any, str]:
-    """A row of the config as (logic spec, model label)."""
-    if label == TRUNCATED:
+def _split(row: Any) -> tuple[str, str, Any]:
+    """A row of the config as (label, model label, logic spec)."""
+    if not isinstance(row, dict) or not isinstance(row.get("label"), str):
+        raise ValueError(
+            f"a row of encodings is a dict with a label and a name, got {row!r}"
+        )
+    if row["label"] == TRUNCATED:
         raise ValueError(f"the row {TRUNCATED!r} is always there; rename the encoding")
-    if not isinstance(given, dict):
-        return given, PRETRAINED
-    spec = {key: value for key, value in given.items() if key != "model"}
-    return spec, given.get("model", PRETRAINED)
+    spec = {key: row[key] for key in row if key not in ("label", "model")}
+    return row["label"], row.get("model", PRETRAINED), spec.get("layers", spec)
 
 
-def _build(label: str, given: Any, model_config, train_length: int, length: int) -> Any:
+def _build(row: Any, model_config, train_length: int, length: int) -> Any:
+    label, _, spec = _split(row)
     try:
-        spec, _ = _split(label, given)
         return build_logic(resolve(spec, train_length, length), model_config)
     except ValueError as error:
-        raise ValueError(f"encodings[{label!r}] at length {length}: {error}") from None
+        raise ValueError(f"encoding {label!r} at length {length}: {error}") from None
 
 
 def _windows(
@@ -130,8 +131,8 @@ def _windows(
         first.meta["data"]
     ):
         raise ValueError(
-            f"corpus {data['corpus']!r} or tokenizer {data['tokenizer']!r} is "
-            "no longer what the checkpoint was trained with: checksums differ, so held-out "
+            f"corpus {data['corpus']!r} or tokenizer {data['tokenizer']!r} has another "
+            "checksum than the one the checkpoint was trained with, so held-out "
             "documents could have been trained on"
         )
     shared = (corpus, tokenizer, "held_out")

@@ -69,10 +69,16 @@ def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
 def _parse(name: str, values: flags.FlagValues, argv: Sequence[str]) -> tuple[Any, str]:
     from rope_lab.cli import config as config_module
 
+    before = sys.argv
     try:
+        sys.argv = list(argv)  # where config_flags looks for --config.key=value
         rest = values(list(argv))[1:]
+        if values.config is not None:
+            values.config.keys()  # a config file that could not be read raises here
     except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
         raise ValueError(str(error).strip("\"'")) from error
+    finally:
+        sys.argv = before
     if rest:
         raise ValueError(f"unexpected arguments {rest}; options begin with --")
     if values.config is None:
@@ -101,3 +107,7 @@ def _load(name: str) -> Callable[[Any, str], Any]:
 def _fail(message: str, status: int = 2) -> None:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Configs are read strictly: what nothing reads is an error."""
+
+import dataclasses
+
+import pytest
+from ml_collections import ConfigDict
+
+from rope_lab.cli.config import PretrainConfig, read
+from rope_lab.cli.specs import resolve
+
+
+def test_sections_become_dataclasses(settings):
+    config = read(PretrainConfig, ConfigDict(settings))
+    assert config.model.num_layers == 1 and config.data.length == 16
+    assert config.training.learning_rate == 0.01
+    assert dataclasses.asdict(config)["model"]["logic"] == {"name": "rope"}
+
+
+def test_an_integer_serves_as_a_float(settings):
+    settings["training"]["learning_rate"] = 1
+    assert read(PretrainConfig, settings).training.learning_rate == 1.0
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("model", "num_layer", 2, r"config\.model\.num_layer.*did you mean 'num_lay"),
+        ("training", "steps", 2, r"config\.training\.steps: nothing reads this key"),
+        ("data", "length", "16", r"config\.data\.length must be a int, got '16'"),
+        ("data", "length", True, r"config\.data\.length must be a int"),
+        ("validation", "every", None, r"config\.validation\.every must be a int"),
+    ],
+)
+def test_a_wrong_key_or_type_is_named(settings, section, key, value, message):
+    settings[section][key] = value
+    with pytest.raises(ValueError, match=message):
+        read(PretrainConfig, settings)
+
+
+def test_a_missing_key_is_named(settings):
+    del settings["data"]["batch_size"]
+    with pytest.raises(ValueError, match=r"config\.data\.batch_size is missing"):
+        read(PretrainConfig, settings)
+
+
+def test_length_words_become_tokens():
+    spec = {
+        "name": "yarn",
+        "train_length": "trained",
+        "length": "measured",
+        "scale": "measured/trained",
+        "beta_fast": 16,
+    }
+    assert resolve(spec, trained=128, measured=512) == {
+        "name": "yarn",
+        "train_length": 128,
+        "length": 512,
+        "scale": 4,
+        "beta_fast": 16,
+    }
+    assert resolve([{"name": "rerope", "window": "trained/4"}], 128)[0]["window"] == 32
+
+
+def test_a_measured_length_needs_a_measurement():
+    with pytest.raises(ValueError, match="no measured length"):
+        resolve({"name": "dynamic_ntk", "length": "measured"}, trained=8)

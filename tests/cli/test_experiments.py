@@ -1,0 +1,175 @@
+"""The experiments end to end, on a corpus and a model of seconds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rope_lab.cli.checkpoints import load_checkpoint
+from rope_lab.cli.main import run_experiment
+from rope_lab.data import DataConfig, batches, packed_sequences
+from rope_lab.evaluation import per_token
+from rope_lab.model import ModelConfig, init_model
+from rope_lab.training import (
+    TrainingConfig,
+    init_state,
+    make_optimizer,
+    make_train_step,
+)
+
+
+def run(name, config, workdir):
+    run_experiment(name, [name, f"--config={config}", f"--workdir={workdir}"])
+
+
+def test_the_demo_measures_every_row_on_the_same_targets_and_resumes(
+    settings, write_config, tmp_path, capsys
+):
+    tuning = {
+        "logic": {"name": "yarn", "scale": 2, "train_length": "trained"},
+        "data": {**settings["data"], "length": 32, "seed": 1},
+        "training": {**settings["training"], "num_steps": 3},
+        "validation": {"every": 3, "num_windows": 2},
+    }
+    values = {
+        "pretrain": settings,
+        "finetune": {"YaRN": tuning},
+        "extrapolate": {
+            "lengths": [16, 32],
+            "encodings": [
+                {"label": "RoPE", "name": "rope"},
+                {"label": "ReRoPE", "name": "rerope", "window": "trained/2"},
+                {"label": "YaRN, fine-tuned", "model": "YaRN", **tuning["logic"]},
+            ],
+            "num_windows": 4,
+            "num_repeated_windows": 4,
+            "data_dir": settings["data"]["data_dir"],
+        },
+    }
+    config, workdir = write_config(values), tmp_path / "demo"
+    run("demo", config, workdir)
+    results = json.loads((workdir / "results.json").read_text())
+    labels = [row["label"] for row in results["rows"]]
+    assert labels == ["truncated", "RoPE", "ReRoPE", "YaRN, fine-tuned"]
+    for length in ("16", "32"):
+        cells = [row["cells"][length]["natural"] for row in results["rows"]]
+        assert len({cell["targets_checksum"] for cell in cells}) == 1
+        for cell in cells:
+            assert cell["tokens"] == 4 * int(length)
+            low, high = cell["loss_interval"]
+            assert low <= cell["loss"] <= high
+    in_length = [row["cells"]["16"]["natural"]["loss"] for row in results["rows"]]
+    assert in_length[0] == pytest.approx(in_length[1], abs=1e-5)  # nothing to truncate
+    page = (workdir / "report.html").read_text()
+    assert page.count("data:image/png") >= 5 and "ReRoPE" in page
+    before = {row["label"]: row["seconds"] for row in results["rows"]}
+    run("demo", config, workdir)  # nothing is trained or measured again
+    again = json.loads((workdir / "results.json").read_text())
+    assert {row["label"]: row["seconds"] for row in again["rows"]} == before
+    assert "step 6/6" not in capsys.readouterr().err.split("=== 1/3")[-1]
+
+
+def test_a_wrong_encoding_stops_the_demo_before_it_trains(
+    settings, write_config, tmp_path, capsys
+):
+    values = {
+        "pretrain": settings,
+        "finetune": {},
+        "extrapolate": {
+            "lengths": [32],
+            "encodings": [{"label": "Leaky", "name": "leaky_rerope", "window": 8}],
+        },
+    }
+    with pytest.raises(SystemExit):
+        run("demo", write_config(values), tmp_path / "demo")
+    assert "encoding 'Leaky' at length 32" in capsys.readouterr().err
+    assert not (tmp_path / "demo" / "pretrain").exists()
+
+
+def test_fine_tuning_starts_from_the_checkpoint_and_records_its_encoding(
+    settings, write_config, tmp_path
+):
+    run("pretrain", write_config(settings), tmp_path / "base")
+    values = {
+        "checkpoint": str(tmp_path / "base"),
+        "logic": {
+            "name": "yarn",
+            "scale": 2,
+            "train_length": "trained",
+            "resonance": True,
+        },
+        "data": {**settings["data"], "length": 32},
+        "training": {**settings["training"], "num_steps": 1, "learning_rate": 1e-9},
+        "validation": {"every": 1, "num_windows": 2},
+    }
+    run("finetune", write_config(values, "tune"), tmp_path / "tuned")
+    base, tuned = (load_checkpoint(tmp_path / name) for name in ("base", "tuned"))
+    chex.assert_trees_all_close(base.params, tuned.params, atol=1e-6)
+    assert base.logic().name == "rope" and tuned.logic().name == "yarn"
+    assert tuned.logic().to_dict()["options"]["train_length"] == 16
+
+
+def test_pretrain_killed_at_any_moment_ends_with_the_same_bits(
+    settings, write_config, tmp_path
+):
+    settings["training"] |= {"num_steps": 40, "checkpoint_every": 5, "log_every": 5}
+    settings["validation"]["every"] = 20
+    config = write_config(settings)
+    command = [sys.executable, "-m", "rope_lab.cli.main", "pretrain"]
+    command += [f"--config={config}", f"--workdir={tmp_path / 'killed'}"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    saved = tmp_path / "killed" / "checkpoints" / "10"
+    deadline = time.monotonic() + 240
+    while not saved.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    run("pretrain", config, tmp_path / "whole")
+    killed, whole = (load_checkpoint(tmp_path / name) for name in ("killed", "whole"))
+    assert killed.identity == whole.identity
+    chex.assert_trees_all_equal(killed.params, whole.params)
+
+
+def test_a_plain_callable_trains_and_evaluates(corpus, tmp_path):
+    def alibi_like(q_BTHD, k_BSKD, query_positions, key_positions):
+        groups = q_BTHD.shape[2] // k_BSKD.shape[2]
+        k_BSHD = jnp.repeat(k_BSKD, groups, axis=2)
+        logits = jnp.einsum("BTHD,BSHD->BHTS", q_BTHD, k_BSHD)
+        distance = query_positions[..., :, None] - key_positions[..., None, :]
+        return logits / q_BTHD.shape[-1] ** 0.5 - 0.5 * distance[:, None]
+
+    config = DataConfig(
+        corpus=str(corpus), length=16, batch_size=4, data_dir=str(tmp_path)
+    )
+    source = packed_sequences(config)
+    model = ModelConfig(
+        vocab_size=source.tokenizer.vocab_size,
+        num_layers=1,
+        width=32,
+        ff_width=32,
+        num_heads=2,
+        num_kv_heads=1,
+        head_dim=8,
+    )
+    training = TrainingConfig(num_steps=30, learning_rate=0.01)
+    graphdef, params = init_model(model)
+    optimizer = make_optimizer(training)
+    state = init_state(params, optimizer, training)
+    step = make_train_step(graphdef, optimizer, training)
+    losses = []
+    for _, batch in zip(range(30), batches(source, 4), strict=False):
+        state, metrics = step(state, batch, alibi_like)
+        losses.append(float(metrics["loss"]))
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.5
+    windows = jax.random.randint(jax.random.key(0), (2, 17), 0, 256)
+    loss, _ = per_token(graphdef, state.params, np.asarray(windows), alibi_like)
+    assert loss.shape == (2, 16) and np.isfinite(loss).all()

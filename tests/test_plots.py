@@ -25,6 +25,7 @@ STEPS = np.arange(0, 300, 10)
 PICTURES = {
     "all rows": lambda path: plots.loss_by_position(RESULTS, path),
     "few rows": lambda path: plots.loss_by_position(RESULTS, path, labels=FEW),
+    "excess": lambda path: plots.excess_by_position(RESULTS, path),
     "context": lambda path: plots.context_use(RESULTS, path),
     "accuracy": lambda path: plots.accuracy_by_text(RESULTS, path),
     "matrices": lambda path: plots.relative_position_matrices(
@@ -99,9 +100,27 @@ def test_curves_are_those_of_the_results_with_the_training_length_marked(
 def test_many_rows_get_a_panel_each_beside_the_two_references(tmp_path, figures):
     plots.loss_by_position(RESULTS, tmp_path / "a.png")
     panels = [axes.get_title("left").replace("\n", " ") for axes in figures[0].axes]
-    assert panels == [r for r in synthetic_results.ROWS if r not in FEW[:2]]
+    assert sorted(panels) == sorted(
+        r for r in synthetic_results.ROWS if r not in FEW[:2]
+    )
+    assert panels[0] == "ReRoPE w=L/2" and panels[-1].endswith("fine-tuned")
     legend = [text.get_text() for text in figures[0].legends[0].get_texts()]
-    assert legend == ["RoPE", "Truncated RoPE"]
+    assert legend == ["Truncated RoPE", "RoPE"]
+
+
+def test_excess_is_the_loss_minus_that_of_truncated_context(tmp_path, figures):
+    plots.excess_by_position(RESULTS, tmp_path / "a.png")
+    axes = next(a for a in figures[0].axes if a.get_title("left") == "PI")
+    losses = {
+        row["label"]: row["cells"]["256"]["natural"]["by_position"]["equal"]["loss"]
+        for row in RESULTS["rows"]
+    }
+    expected = np.subtract(losses["PI"], losses["Truncated RoPE"])
+    np.testing.assert_allclose(axes.get_lines()[2].get_ydata(), expected)
+    np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), 0 * expected)
+    rows = [row for row in RESULTS["rows"] if not row["truncated"]]
+    with pytest.raises(ValueError, match="no truncated row"):
+        plots.excess_by_position(RESULTS | {"rows": rows}, tmp_path / "b.png")
 
 
 def test_distances_never_trained_are_drawn_in_the_signal_colour(tmp_path, figures):

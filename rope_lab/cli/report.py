@@ -26,9 +26,12 @@ from rope_lab.plots import dark_path
 # In the order of the page; a figure of another name comes last, under its name.
 CAPTIONS = {
     "overview": "Loss by position, chosen encodings. The vertical line is the training "
-    "length; bands are 95 % intervals over documents.",
+    "length.",
     "loss_by_position": "Loss by position, one panel for each encoding, with plain "
-    "RoPE and truncated context in grey. A curve that leaves a panel goes on above it.",
+    "RoPE and truncated context in grey. Bands are 95 % "
+    "intervals over documents; a curve that leaves a panel goes on above it.",
+    "excess_by_position": "Loss by position minus that of truncated context on the "
+    "same tokens: zero is truncated context, below zero is better.",
     "accuracy": "Next-token accuracy at the longest length on natural text, and where "
     "one passage is repeated to fill it, so that copying pays.",
     "context_use": "Loss against context inside the training length, on windows that "
@@ -69,7 +72,7 @@ def write_report(
             _figures(figures, ["overview"]),
             _tables(results),
             _ordering(results),
-            _figures(figures, ["accuracy", "loss_by_position"]),
+            _figures(figures, ["accuracy", "loss_by_position", "excess_by_position"]),
             _context(results),
             _figures(figures, ["context_use", "matrices", "wavelengths", "training"]),
             _figures(figures, sorted(set(figures or {}) - set(CAPTIONS))),
@@ -124,7 +127,7 @@ def _tables(results: Results) -> str:
 def _overview_table(results: Results) -> str:
     head = ["loss, natural text", *(f"{n} tokens" for n in results["lengths"])]
     lines = []
-    for row in results["rows"]:
+    for row in findings.ordered_rows(results):
         values = [f"{cell(row, n)['loss']:.3f}" for n in results["lengths"]]
         lines.append((row["label"], values, row["truncated"]))
     return _table(head, lines)
@@ -135,7 +138,7 @@ def _length_table(results: Results, length: int, kind: str) -> str:
     if length > results["train_length"]:
         head += ["beyond L: loss", "beyond L: against truncated"]
     lines = []
-    for row in results["rows"]:
+    for row in findings.ordered_rows(results):
         found = cell(row, length, kind)
         loss = _with(f"{found['loss']:.3f}", found["loss_interval"])
         values = [loss, _accuracy(found)]
@@ -189,8 +192,8 @@ def _ordering(results: Results) -> str:
         "texts; here every repeated window is one. Each comparison below is paired.</p>"
     )
     parts.append(_table(head, lines))
-    for kind in kinds:
-        parts.append(_verdicts(results, kind))
+    parts += [_verdicts(results, kind) for kind in kinds]
+    parts.append(f"<p>{escape(text.setting(results))}</p>")
     told = escape(" ".join(notes))
     links = ", ".join(f"<code>{escape(source)}</code>" for source in published.SOURCES)
     note = f'<p class="note">* {told} Published numbers: {links}.</p>'
@@ -214,8 +217,7 @@ def _verdicts(results: Results, kind: str) -> str:
         ]
         lines.append((f"{step.lower.label} < {step.upper.label}", values, False))
     discussion = text.order_discussion(results, kind)
-    told = _list(discussion) if discussion else "<p>Every comparison agrees.</p>"
-    return f"<h3>On {kind} text</h3>\n{_table(head, lines)}\n{told}"
+    return f"<h3>On {kind} text</h3>\n{_table(head, lines)}\n{_list(discussion)}"
 
 
 def _context(results: Results) -> str:

@@ -164,31 +164,64 @@ def _context(results: Results) -> str | None:
     use = results.get("context_use")
     if not use:
         return None
-    last = use["steps"][-1]
-    return (
+    first, last = use["steps"][0], use["steps"][-1]
+    start = (
         f"The model uses its context up to {use['used']} tokens: up to there each "
-        f"doubling of the context lowers the loss of the same targets by more than its "
-        f"interval. The last doubling, to {last['context'][1]} tokens, lowers it by "
+        "doubling of the context lowers the loss of the same targets by more than its "
+        "interval."
+    )
+    if use["used"] == first["context"][1]:
+        start = (
+            f"Already the first doubling of the context, beyond {use['used']} tokens, "
+            "does not lower the loss by more than its interval."
+        )
+    return (
+        f"{start} The last doubling, to {last['context'][1]} tokens, lowers it by "
         f"{signed(last['gain'])}."
     )
 
 
 def order_discussion(results: Results, kind: str) -> list[str]:
-    """Where the measured order contradicts the published one, with the numbers."""
+    """Where the measured order agrees with the published one, and where it does not."""
     length, _ = _reach(results)
-    sentences = []
-    for step in findings.order_steps(results, kind):
-        if step.verdict == findings.AGREES:
-            continue
-        rows = [published.measured_row(results, p) for p in (step.lower, step.upper)]
-        verb = {findings.REVERSED: "Reversed", findings.OPEN: "Undecided"}[step.verdict]
-        levels = " and ".join(_levels(row, length, kind) for row in rows)
-        sentences.append(
-            f"{verb}: {step.lower.label} < {step.upper.label}. Published "
-            f"{minus(f'{100 * step.published[kind]:+.2f}')} points, measured "
-            f"{points(step.accuracy)}. {levels}."
-        )
-    return sentences
+    steps = findings.order_steps(results, kind)
+    told = []
+    for verdict, words in (
+        (findings.AGREES, "The interval lies on the published side"),
+        (findings.OPEN, "The interval holds zero, so these windows do not decide"),
+    ):
+        names = [_name(step) for step in steps if step.verdict == verdict]
+        if names:
+            told.append(f"{words} ({len(names)} of {len(steps)}): {', '.join(names)}.")
+    for step in steps:
+        if step.verdict == findings.REVERSED:
+            pair = (step.lower, step.upper)
+            rows = [published.measured_row(results, entry) for entry in pair]
+            levels = " and ".join(_levels(row, length, kind) for row in rows)
+            there = minus(f"{100 * step.published[kind]:+.2f}")
+            told.append(
+                f"Reversed: {_name(step)}. Published {there} points, measured "
+                f"{points(step.accuracy)}. {levels}."
+            )
+    return told
+
+
+def setting(results: Results) -> str:
+    """How this experiment differs from the article's."""
+    run = results.get("run", {})
+    size = run.get("parameters")
+    model = f"a decoder of {size:,} parameters" if size else "this decoder"
+    return (
+        "Not the same experiment: the article's model is one of 100 million "
+        "parameters with 24 gated attention layers of one head; its corpus, number of "
+        "steps and share of repeated texts are not published, and it gives one run "
+        f"without intervals. Here: {model}, trained on {results['train_length']} "
+        "tokens, one run. An order that differs may come from any of these."
+    )
+
+
+def _name(step: findings.Step) -> str:
+    return f"{step.lower.label} < {step.upper.label}"
 
 
 def _levels(row: dict[str, Any], length: int, kind: str) -> str:

@@ -119,6 +119,12 @@ def fine_tuned(results: Results) -> list[dict[str, Any]]:
     return _best_first(results, rows)
 
 
+def ordered_rows(results: Results) -> list[dict[str, Any]]:
+    """All rows: truncated, plain, then changed encodings and fine-tuned models."""
+    first = [row for row in (truncated_row(results), plain_row(results)) if row]
+    return first + without_training(results) + fine_tuned(results)
+
+
 def order_steps(results: Results, kind: str) -> list[Step]:
     """Every pair of neighbouring groups of the published order, measured here."""
     found = {row: measured_row(results, row) for row in ROWS if row.group}

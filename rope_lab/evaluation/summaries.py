@@ -15,7 +15,7 @@ from rope_lab.evaluation.intervals import Interval, mean_interval, paired_interv
 
 Cell = dict[str, Any]  # everything measured on one set of windows
 DIGITS = 6
-EQUAL_BINS = 64
+EQUAL_BINS = 32
 
 
 def summarise(

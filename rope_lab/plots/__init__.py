@@ -6,6 +6,7 @@ Every function writes two files, for light and for dark pages: ``path`` itself a
 
 from rope_lab.plots.curves import accuracy_by_text as accuracy_by_text
 from rope_lab.plots.curves import context_use as context_use
+from rope_lab.plots.curves import excess_by_position as excess_by_position
 from rope_lab.plots.curves import loss_by_position as loss_by_position
 from rope_lab.plots.curves import training_curves as training_curves
 from rope_lab.plots.encodings import (

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from rope_lab.evaluation import results as lookup
-from rope_lab.evaluation.findings import plain_row
+from rope_lab.evaluation.findings import ordered_rows, plain_row
 from rope_lab.plots.style import GREY, NUM_COLORS, PathLike, save, series
 
 ROOM_ABOVE = 2.5  # nats shown above the lowest loss inside the training length
+ROOM_AROUND = 0.5  # nats shown on both sides of truncated context
 
 
 def loss_by_position(
@@ -36,21 +36,41 @@ def loss_by_position(
       labels: rows to show, by default all.
     """
     length = length or max(results["lengths"])
-    rows = [r for r in results["rows"] if labels is None or r["label"] in labels]
-    curves = {
-        r["label"]: lookup.cell(r, length, kind)["by_position"]["equal"] for r in rows
+    curves = _equal_bins(results, length, kind)
+    if labels is not None:
+        curves = {label: bins for label, bins in curves.items() if label in labels}
+    train_length = results["train_length"]
+    room = _room(curves, train_length)
+    if len(curves) <= NUM_COLORS:
+        return save(lambda f: _one_panel(f, curves, train_length, room), path, 4.4)
+    return _multiples(results, curves, "loss, nats per token", room, path)
+
+
+def excess_by_position(
+    results: lookup.Results, path: PathLike, kind: str = lookup.NATURAL
+) -> Path:
+    """Loss minus that of truncated context at the longest length, one panel per row.
+
+    Both scored the same tokens, so what is hard in the text itself drops out: zero is
+    truncated context, below zero is better. No intervals: see ``minus_truncated``.
+
+    Raises:
+      ValueError: if no row is truncated.
+    """
+    reference = lookup.truncated_row(results)
+    if reference is None:
+        raise ValueError("results has no truncated row to take the difference from")
+    length = max(results["lengths"])
+    curves = _equal_bins(results, length, kind)
+    base = np.array(curves[reference["label"]]["loss"])
+    excess = {
+        label: {"edges": bins["edges"], "loss": np.array(bins["loss"]) - base}
+        for label, bins in curves.items()
     }
-    marks = results["train_length"], _room(curves, results["train_length"])
-    if len(rows) <= NUM_COLORS:
-        return save(lambda figure: _one_panel(figure, curves, *marks), path, 4.4)
-    plain = plain_row(results)
-    grey = [r["label"] for r in rows if r["truncated"] or r is plain]
-    lines = -(-(len(rows) - len(grey)) // 3)
-    return save(
-        lambda figure: _small_multiples(figure, curves, grey, *marks),
-        path,
-        1.0 + 1.6 * lines,
-    )
+    high = max(curve["loss"].max() for curve in excess.values())
+    low = min(curve["loss"].min() for curve in excess.values())
+    room = 1.1 * max(low, -ROOM_AROUND), 1.1 * min(high, ROOM_AROUND)
+    return _multiples(results, excess, "loss minus truncated, nats", room, path)
 
 
 def context_use(results: lookup.Results, path: PathLike) -> Path:
@@ -87,18 +107,21 @@ def accuracy_by_text(
 ) -> Path:
     """Next-token accuracy on natural and on repeated text, with 95 % intervals."""
     length = length or max(results["lengths"])
-    rows = results["rows"]
+    rows = ordered_rows(results)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        kinds = zip((lookup.NATURAL, lookup.REPEATED), "oD", series(), strict=False)
-        for kind, marker, color in kinds:
+        kinds = (lookup.NATURAL, lookup.REPEATED)
+        for kind, marker, color, shift in zip(
+            kinds, "oD", series(), (-0.15, 0.15), strict=False
+        ):
             cells = [lookup.cell(row, length, kind) for row in rows]
             middle = 100 * np.array([cell["accuracy"] for cell in cells])
             bounds = 100 * np.array([_bounds(cell) for cell in cells]).T
             axes.errorbar(
-                middle, range(len(rows)), xerr=np.abs(bounds - middle), fmt=marker,
-                color=color, markersize=5.5, elinewidth=1.4, label=f"{kind} text",
+                middle, np.arange(len(rows)) + shift, xerr=np.abs(bounds - middle),
+                fmt=marker, color=color, markersize=5, elinewidth=1.4,
+                label=f"{kind} text",
             )  # fmt: skip
         for n, row in enumerate(rows):
             if row["truncated"]:
@@ -138,7 +161,7 @@ def _one_panel(figure: Figure, curves, train_length: int, room) -> None:
     axes = figure.subplots()
     ends = []
     for color, (label, bins) in zip(series(), curves.items(), strict=False):
-        _curve(axes, _middles(bins), bins, color, label)
+        axes.plot(_middles(bins), bins["loss"], color=color, label=label)
         ends.append((min(bins["loss"][-1], room[1]), label, color))
     _frame(axes, train_length, room, max(b["edges"][-1] for b in curves.values()))
     axes.set_xlabel("position, tokens (vertical line: training length)")
@@ -154,34 +177,51 @@ def _one_panel(figure: Figure, curves, train_length: int, room) -> None:
         )  # fmt: skip
 
 
-def _small_multiples(figure: Figure, curves, grey, train_length: int, room) -> None:
-    shown = [label for label in curves if label not in grey]
+def _equal_bins(results: lookup.Results, length: int, kind: str) -> dict[str, Any]:
+    return {
+        row["label"]: lookup.cell(row, length, kind)["by_position"]["equal"]
+        for row in ordered_rows(results)
+    }
+
+
+def _multiples(results, curves, quantity: str, room, path: PathLike) -> Path:
+    """A panel for each curve; truncated context and the training encoding in grey."""
+    plain = plain_row(results)
+    rows = [r for r in ordered_rows(results) if r["label"] in curves]
+    grey = [r["label"] for r in rows if r["truncated"] or r is plain]
+    shown = [r["label"] for r in rows if r["label"] not in grey]
     lines = -(-len(shown) // 3)
-    grid = figure.subplots(lines, 3, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, label in zip(grid, shown, strict=False):
-        for name, dashes in zip(grey, (":", "--"), strict=False):
-            bins = curves[name]
-            axes.plot(_middles(bins), bins["loss"], color=GREY, ls=dashes, lw=1.2)
-        _curve(axes, _middles(curves[label]), curves[label], series()[0], label)
-        _frame(axes, train_length, room, curves[label]["edges"][-1])
-        axes.set_title(textwrap.fill(label, 20), fontsize=9)
-        axes.locator_params(axis="x", nbins=4)
-    for axes in grid[len(shown) :]:
-        axes.remove()
-    for axes in grid[max(0, len(shown) - 3) : len(shown)]:
-        axes.tick_params(labelbottom=True)
-    figure.supxlabel("position, tokens (vertical line: training length)", fontsize=10)
-    figure.supylabel("loss, nats per token", fontsize=10)
-    handles = [
-        Line2D([], [], color=GREY, ls=dashes, label=name)
-        for name, dashes in zip(grey, (":", "--"), strict=False)
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(lines, 3, sharex=True, sharey=True, squeeze=False)
+        for axes, label in zip(grid.ravel(), shown, strict=False):
+            _panel(axes, {name: curves[name] for name in grey}, curves[label])
+            _frame(axes, results["train_length"], room, curves[label]["edges"][-1])
+            axes.set_title(textwrap.fill(label, 20), fontsize=9)
+            axes.locator_params(axis="x", nbins=3)
+        for axes in grid.ravel()[len(shown) :]:
+            axes.remove()
+        for axes in grid.ravel()[max(0, len(shown) - 3) : len(shown)]:
+            axes.tick_params(labelbottom=True)
+        figure.supxlabel("position, tokens (vertical line: training length)", size=10)
+        figure.supylabel(quantity, size=10)
+        if grey:
+            drawn = grid.ravel()[0].get_lines()[: len(grey)]
+            figure.legend(drawn, grey, loc="outside upper center", ncols=2)
+
+    return save(draw, path, 1.0 + 1.6 * lines)
 
 
-def _curve(axes, x, bins, color: str, label: str, marker: str | None = None) -> None:
+def _panel(axes, references: Mapping[str, Any], bins: Mapping[str, Any]) -> None:
+    for reference, dashes in zip(references.values(), (":", "--"), strict=False):
+        x = _middles(reference)
+        axes.plot(x, reference["loss"], color=GREY, ls=dashes, lw=1.2)
+    _curve(axes, _middles(bins), bins, series()[0], None)
+
+
+def _curve(axes, x, bins, color: str, label: str | None, marker: str = "") -> None:
     axes.plot(x, bins["loss"], color=color, label=label, marker=marker, markersize=4)
-    if None not in bins["low"]:
+    if None not in bins.get("low", [None]):
         axes.fill_between(x, bins["low"], bins["high"], color=color, alpha=0.18, lw=0)
 
 

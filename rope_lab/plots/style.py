@@ -27,7 +27,7 @@ _SHARED = {
     "grid.linewidth": 0.5,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
-    "savefig.dpi": 180,
+    "savefig.dpi": 160,
 }
 
 PathLike = str | os.PathLike

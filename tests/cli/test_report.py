@@ -11,7 +11,7 @@ import synthetic_results
 from rope_lab import plots
 from rope_lab.cli import report_text
 from rope_lab.cli.report import write_report
-from rope_lab.evaluation import findings, published
+from rope_lab.evaluation import context, findings, published
 
 RESULTS = synthetic_results.make_results()
 VOID = {"meta", "img", "source", "br", "link"}
@@ -169,6 +169,9 @@ def test_the_verdict_on_the_order_follows_the_numbers():
     assert turned["PI", "RoPE"] == findings.REVERSED
     told = report_text.order_discussion(shifted(swap), "natural")
     assert any(sentence.startswith("Reversed: PI < RoPE.") for sentence in told)
+    assert not any(
+        "Reversed" in s for s in report_text.order_discussion(RESULTS, "natural")
+    )
 
     def tie(row, length, kind, cell):
         noise = np.random.default_rng(len(row["label"])).normal(size=24)
@@ -200,6 +203,20 @@ def test_failing_outside_the_training_length_takes_more_than_the_threshold():
 
     assert report_text.headline(RESULTS)[0].startswith("It fails outside")
     assert report_text.headline(shifted(change))[0].startswith("It gets worse outside")
+
+
+def test_context_counts_as_used_up_to_the_first_doubling_that_gains_nothing():
+    steps = [
+        {"context": [3, 4], "gain": None},
+        {"context": [5, 8], "gain": {"mean": 0.2, "interval": [0.1, 0.3]}},
+        {"context": [9, 16], "gain": {"mean": 0.1, "interval": [-0.1, 0.3]}},
+        {"context": [17, 32], "gain": {"mean": 0.2, "interval": [0.1, 0.3]}},
+    ]
+    assert context.used(steps) == 8
+    assert context.used(steps[:1]) == 4
+    use = RESULTS["context_use"]
+    told = report_text.headline(RESULTS | {"context_use": use | {"used": 4}})[-1]
+    assert told.startswith("Already the first doubling of the context, beyond 4 tokens")
 
 
 def test_encodings_near_truncated_context_are_counted_from_their_means():

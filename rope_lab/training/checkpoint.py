@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from rope_lab.training.abandoned import silence_abandoned_reads
@@ -170,7 +171,10 @@ def load_parameters(
         raise ValueError(
             f"checkpoint {folder} has no average: its run had no training.ema_decay"
         )
-    return _read_trees(folder, {item: None})[item], meta
+    # Through numpy, because Orbax pins arrays to their device: pinned parameters beside
+    # the free arrays of a new optimizer would compile its step twice.
+    found = _read_trees(folder, {item: None})[item]
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), found), meta
 
 
 _REMEDY = (

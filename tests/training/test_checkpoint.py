@@ -70,6 +70,7 @@ def test_parameters_alone_are_read_from_a_workdir_or_a_step(saved):
         params, meta = load_parameters(path, step)
         assert meta["step"] == expected
         chex.assert_trees_all_equal(params, state_at(expected).params)
+        assert not any(leaf.committed for leaf in jax.tree.leaves(params))
 
 
 def test_the_average_is_read_on_request_and_missed_where_there_is_none(saved, tmp_path):

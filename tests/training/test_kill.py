@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import chex
+import pytest
 import tiny_run
 
 from rope_lab.training import load_parameters, read_metrics
@@ -21,6 +22,7 @@ def train_and_kill(workdir: Path, kills: int, cache: Path) -> str:
         "PYTHONPATH": os.pathsep.join(paths),
         "JAX_COMPILATION_CACHE_DIR": str(cache),  # each restart compiles the same
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles faster
     }
     command = [sys.executable, tiny_run.__file__, str(workdir), str(kills)]
     done = subprocess.run(
@@ -30,6 +32,7 @@ def train_and_kill(workdir: Path, kills: int, cache: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_as_one_left_alone(tmp_path):
     killed, alone = tmp_path / "killed", tmp_path / "alone"
     train_and_kill(alone, 0, tmp_path / "cache")

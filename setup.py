@@ -41,7 +41,7 @@ EXTRAS = {
     "colab": [*DEMO, "ipywidgets>=8", "jupytext>=1.16", "nbmake>=1.5"],
     "dev": [
         *WANDB,
-        "chex>=0.1.91",
+        "chex>=0.1.92",
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "ruff>=0.9",

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rope_lab.logic import logic_from_dict
@@ -53,7 +52,4 @@ def load_checkpoint(path: str | Path) -> Loaded:
     nested, meta = load_parameters(path)
     model_config = ModelConfig(**meta["model"])
     graphdef, params = init_model(model_config)
-    # Orbax pins arrays to their device; pinned parameters beside a fresh optimizer's
-    # free ones would compile the training step twice.
-    nested = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), nested)
     return Loaded(graphdef, from_nested(params, nested), model_config, meta)

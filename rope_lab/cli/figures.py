@@ -8,6 +8,8 @@ from typing import Any
 
 from rope_lab import plots, rotary
 from rope_lab.cli.checkpoints import Loaded
+from rope_lab.evaluation import findings
+from rope_lab.evaluation.results import cell, truncated_row
 from rope_lab.logic import logic_from_dict, relative_positions
 
 _OVERVIEW_ROWS = 6
@@ -31,9 +33,13 @@ def draw_figures(
         "loss_by_position": plots.loss_by_position(
             results, folder / "loss_by_position.png"
         ),
-        "context_use": plots.context_use(results, folder / "context_use.png"),
+        "excess_by_position": plots.excess_by_position(
+            results, folder / "excess_by_position.png"
+        ),
         "training": plots.training_curves(_curves(metrics), folder / "training.png"),
     }
+    if pretrained.train_length in results["lengths"]:
+        figures["context_use"] = plots.context_use(results, folder / "context_use.png")
     if all("repeated" in kinds for kinds in results["targets"].values()):
         figures["accuracy"] = plots.accuracy_by_text(results, folder / "accuracy.png")
     logics = _banded_logics(results, longest)
@@ -56,20 +62,17 @@ def draw_figures(
 
 def _overview(results: dict[str, Any]) -> list[str]:
     """Truncated, plain, and the best zero-shot and tuned rows at the longest length."""
-    longest = str(max(results["lengths"]))
-
-    def loss(row: dict[str, Any]) -> float:
-        return row["cells"][longest]["natural"]["loss"]
-
-    rows = results["rows"]
-    fixed = [row["label"] for row in rows if row["truncated"]]
-    fixed += [row["label"] for row in rows if not row["truncated"]][:1]
-    rest = [row for row in rows if row["label"] not in fixed]
-    tuned = [row for row in rest if row["model"] != rows[0]["model"]]
-    zero_shot = sorted((row for row in rest if row not in tuned), key=loss)
-    room = _OVERVIEW_ROWS - len(fixed) - min(len(tuned), 2)
-    chosen = zero_shot[:room] + sorted(tuned, key=loss)[:2]
-    return fixed + [row["label"] for row in chosen]
+    longest = max(results["lengths"])
+    fixed = [truncated_row(results), findings.plain_row(results)]
+    fixed = [row["label"] for row in fixed if row is not None]
+    pretrained = results["rows"][0]["model"]
+    rest = sorted(
+        (row for row in results["rows"] if row["label"] not in fixed),
+        key=lambda row: cell(row, longest)["loss"],
+    )
+    tuned = [row["label"] for row in rest if row["model"] != pretrained][:2]
+    zero_shot = [row["label"] for row in rest if row["model"] == pretrained]
+    return fixed + zero_shot[: _OVERVIEW_ROWS - len(fixed) - len(tuned)] + tuned
 
 
 def _banded_logics(results: dict[str, Any], length: int) -> dict[str, Any]:

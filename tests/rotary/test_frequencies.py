@@ -73,18 +73,16 @@ def total(frequencies):
     return np.asarray(high, np.float64) + np.asarray(low, np.float64)
 
 
-def check(frequencies, cases, references, tolerance, ramp_tolerance=None):
+def check(frequencies, cases, references, tolerance):
     for found, case, (angular, factor) in zip(
         frequencies, cases, references, strict=True
     ):
         chex.assert_shape([found.angular, found.angular_low], (len(angular),))
         chex.assert_shape(found.logit_scale, ())
         chex.assert_type([found.angular, found.angular_low], np.float32)
-        note, ramp = str(case), case[0] in ("yarn", "llama3")
-        bound = (ramp and ramp_tolerance) or tolerance
-        np.testing.assert_allclose(total(found), angular, bound, err_msg=note)
-        single = max(bound, 1e-6)
-        np.testing.assert_allclose(found.angular, angular, single, err_msg=note)
+        note = str(case)
+        np.testing.assert_allclose(total(found), angular, tolerance, err_msg=note)
+        np.testing.assert_allclose(found.angular, angular, 1e-6, err_msg=note)
         np.testing.assert_allclose(found.logit_scale, factor, 1e-6, err_msg=note)
 
 
@@ -126,8 +124,7 @@ def test_traced_base_and_scale_give_the_same_frequencies(head_dim):
     for n, numbers in enumerate(zip(bases.tolist(), scales.tolist(), strict=True)):
         row = jax.tree.map(lambda leaf, n=n: leaf[n], found)
         exact = [(name, with_numbers(opts, *numbers)) for name, opts in cases]
-        # At the slow end of a ramp float32 rounding grows with the scale.
-        check(row, exact, expected(head_dim, exact), 1e-6, ramp_tolerance=1e-5)
+        check(row, exact, expected(head_dim, exact), 1e-6)
 
 
 def test_every_method_returns_leaves_of_one_structure():

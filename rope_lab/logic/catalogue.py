@@ -9,7 +9,6 @@ and adds the options that every encoding has.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import math
 from collections.abc import Callable
@@ -26,20 +25,18 @@ from rope_lab.logic.bands import (
     Unkeyed,
     constant,
 )
+from rope_lab.logic.options import (
+    DEFAULT_BASE,
+    SHARED_DEFAULTS,
+    check_shared,
+    hint,
+    require_whole,
+    require_window_in_training,
+    target_scale,
+)
 from rope_lab.logic.temperature import Temperature
 from rope_lab.rotary import Frequencies
 from rope_lab.rotary.exact import is_traced
-
-_DEFAULT_BASE = 10_000.0
-_SHARED_DEFAULTS = {
-    "resonance": False,
-    "log_n": "off",
-    "log_n_minimum": 1,
-    "train_length": None,
-    "sliding_window": None,
-    "softmax_scale": None,
-    "layout": "half",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Setting:
         """The user's frequencies in place of RoPE's own, or RoPE's own."""
         if frequencies is None:
             return self.finish(rotary.rope(self.head_dim, self.base))
-        if self.base != _DEFAULT_BASE:
+        if self.base != DEFAULT_BASE:
             raise ValueError(
                 f"{self.name}: base={self.base} means nothing beside frequencies=; "
                 "build the frequencies with that base"
@@ -92,7 +89,7 @@ class Entry:
 
 
 def position_logic(
-    name: str, *, head_dim: int, base: float = _DEFAULT_BASE, **options: Any
+    name: str, *, head_dim: int, base: float = DEFAULT_BASE, **options: Any
 ) -> PositionLogic:
     """Build a position encoding by name.
 
@@ -117,9 +114,9 @@ def position_logic(
     entry = CATALOGUE.get(name)
     if entry is None:
         known = ", ".join(sorted(CATALOGUE))
-        raise ValueError(f"unknown encoding {name!r}{_hint(name, CATALOGUE)}: {known}")
-    shared = {key: options.get(key, value) for key, value in _SHARED_DEFAULTS.items()}
-    _check_shared(name, head_dim, base, shared)
+        raise ValueError(f"unknown encoding {name!r}{hint(name, CATALOGUE)}: {known}")
+    shared = {key: options.get(key, value) for key, value in SHARED_DEFAULTS.items()}
+    check_shared(name, base, shared)
     own = _own_options(name, entry, options)
     setting = Setting(name, head_dim, base, shared["resonance"])
     bands = entry.build(setting, **own)
@@ -136,12 +133,12 @@ def position_logic(
 
 def _record(name: str, head_dim: int, base: float, options: dict[str, Any]) -> Record:
     if is_traced(base, *jax.tree.leaves(list(options.values()))):
-        return Record(name, head_dim, _DEFAULT_BASE, {}, traced=True)
+        return Record(name, head_dim, DEFAULT_BASE, {}, traced=True)
     given = {
         key: value
         for key, value in options.items()
         if value is not None
-        and not (key in _SHARED_DEFAULTS and value == _SHARED_DEFAULTS[key])
+        and not (key in SHARED_DEFAULTS and value == SHARED_DEFAULTS[key])
     }
     return Record(name, head_dim, base, given)
 
@@ -149,42 +146,16 @@ def _record(name: str, head_dim: int, base: float, options: dict[str, Any]) -> R
 def _own_options(name: str, entry: Entry, options: dict[str, Any]) -> dict[str, Any]:
     """The builder's keywords out of the user's options; refuses the rest."""
     for key in options:
-        if key not in entry.options and key not in _SHARED_DEFAULTS:
-            known = [*entry.options, *_SHARED_DEFAULTS]
+        if key not in entry.options and key not in SHARED_DEFAULTS:
+            known = [*entry.options, *SHARED_DEFAULTS]
             raise ValueError(
-                f"{name} has no option {key!r}{_hint(key, known)}; its options are "
+                f"{name} has no option {key!r}{hint(key, known)}; its options are "
                 f"{', '.join(known)}"
             )
     for key, parameter in entry.options.items():
         if parameter.default is inspect.Parameter.empty and options.get(key) is None:
             raise ValueError(f"{name} needs the option {key!r}")
     return {key: value for key, value in options.items() if key in entry.options}
-
-
-def _check_shared(name: str, head_dim: int, base: float, shared: dict) -> None:
-    log_n, train_length = shared["log_n"], shared["train_length"]
-    if log_n not in ("off", "test", "train"):
-        raise ValueError(f"log_n must be 'off', 'test' or 'train', got {log_n!r}")
-    if shared["layout"] not in ("half", "interleaved"):
-        raise ValueError(
-            f"layout must be 'half' or 'interleaved', got {shared['layout']!r}"
-        )
-    if log_n == "off" and shared["log_n_minimum"] != 1:
-        raise ValueError("log_n_minimum means nothing with log_n='off'")
-    if log_n != "off" and (train_length is None or train_length < 2):
-        raise ValueError(
-            f"log_n={log_n!r} needs train_length, the tokens a training sequence had "
-            f"(at least 2), got {train_length}"
-        )
-    if name == "nope":
-        for key, value in (("resonance", False), ("layout", "half")):
-            if shared[key] != value:
-                raise ValueError(f"nope rotates nothing: {key} means nothing here")
-        if base != _DEFAULT_BASE:
-            raise ValueError("nope rotates nothing: base means nothing here")
-    for key in ("sliding_window", "train_length", "log_n_minimum"):
-        if shared[key] is not None:
-            _require_whole(name, key, shared[key])
 
 
 def _temperature(shared: dict) -> Temperature:
@@ -206,7 +177,7 @@ def _rope(setting: Setting, *, frequencies=None):
 
 
 def _interpolated(setting: Setting, *, scale=None, train_length=None, length=None):
-    scale = _scale(setting.name, scale, train_length, length)
+    scale = target_scale(setting.name, scale, train_length, length)
     frequencies = rotary.interpolated(setting.head_dim, setting.base, scale)
     return (Band(setting.finish(frequencies), unit=Unkeyed(1.0 / scale)),)
 
@@ -215,7 +186,7 @@ def _scaled(function: Callable[..., Frequencies]) -> Callable[..., tuple[Band, .
     """A builder for a method of (head_dim, base, scale)."""
 
     def build(setting: Setting, *, scale=None, train_length=None, length=None):
-        scale = _scale(setting.name, scale, train_length, length)
+        scale = target_scale(setting.name, scale, train_length, length)
         frequencies = function(setting.head_dim, setting.base, scale)
         return (Band(setting.finish(frequencies)),)
 
@@ -225,7 +196,7 @@ def _scaled(function: Callable[..., Frequencies]) -> Callable[..., tuple[Band, .
 def _ntk_mixed(
     setting: Setting, *, scale=None, train_length=None, length=None, exponent=0.625
 ):
-    scale = _scale(setting.name, scale, train_length, length)
+    scale = target_scale(setting.name, scale, train_length, length)
     frequencies = rotary.ntk_mixed(setting.head_dim, setting.base, scale, exponent)
     return (Band(setting.finish(frequencies)),)
 
@@ -252,7 +223,7 @@ def _yarn(
     frequencies = rotary.yarn(
         setting.head_dim,
         setting.base,
-        _scale(setting.name, scale, train_length, length),
+        target_scale(setting.name, scale, train_length, length),
         train_length,
         beta_fast,
         beta_slow,
@@ -275,7 +246,7 @@ def _llama3(
     frequencies = rotary.llama3(
         setting.head_dim,
         setting.base,
-        _scale(setting.name, scale, train_length, length),
+        target_scale(setting.name, scale, train_length, length),
         train_length,
         low_freq_factor,
         high_freq_factor,
@@ -319,8 +290,8 @@ def _p_rope(setting: Setting, *, fraction=None, train_length=None):
 
 
 def _rerope(setting: Setting, *, window, train_length=None, frequencies=None):
-    window = _require_whole(setting.name, "window", window)
-    _require_window_in_training(setting.name, window, train_length)
+    window = require_whole(setting.name, "window", window)
+    require_window_in_training(setting.name, window, train_length)
     turning = setting.plain_or(frequencies)
     return (
         Band(turning, first_key=PositionMap(shift=1 - window)),
@@ -342,10 +313,10 @@ def _leaky_rerope(
     length=None,
     frequencies=None,
 ):
-    window = _require_whole(setting.name, "window", window)
+    window = require_whole(setting.name, "window", window)
     if not step > 0:
         raise ValueError(f"{setting.name} needs step above 0, got {step}")
-    _require_window_in_training(setting.name, window, train_length)
+    require_window_in_training(setting.name, window, train_length)
     if train_length is not None and length is not None:
         farthest = window + (length - 1 - window) / step
         if farthest > train_length:
@@ -372,9 +343,9 @@ def _leaky_rerope(
 def _self_extend(
     setting: Setting, *, window, group, train_length=None, frequencies=None
 ):
-    window = _require_whole(setting.name, "window", window)
-    group = _require_whole(setting.name, "group", group)
-    _require_window_in_training(setting.name, window, train_length)
+    window = require_whole(setting.name, "window", window)
+    group = require_whole(setting.name, "group", group)
+    require_window_in_training(setting.name, window, train_length)
     turning = setting.plain_or(frequencies)
     return (
         Band(turning, first_key=PositionMap(shift=1 - window)),
@@ -413,49 +384,3 @@ CATALOGUE: dict[str, Entry] = {
     "self_extend": Entry(_self_extend, "Self-Extend (2401.01325)"),
     "nope": Entry(_nope, "no position encoding", "from the start"),
 }
-
-
-# --- checks ------------------------------------------------------------------------
-
-
-def _scale(name: str, scale, train_length, length) -> float:
-    """scale as given, or length / train_length; refuses a contradiction."""
-    if scale is None:
-        if train_length is None or length is None:
-            raise ValueError(
-                f"{name} needs scale (target length / train length), or train_length "
-                "and length"
-            )
-        return length / train_length
-    if None in (train_length, length) or is_traced(scale):
-        return scale
-    if not math.isclose(scale, length / train_length, rel_tol=1e-6):
-        raise ValueError(
-            f"{name}: scale {scale} disagrees with length / train_length = "
-            f"{length} / {train_length} = {length / train_length:g}; drop one of the "
-            "three"
-        )
-    return scale
-
-
-def _require_window_in_training(name: str, window: int, train_length) -> None:
-    if train_length is not None and window > train_length:
-        raise ValueError(
-            f"{name}: window {window} exceeds train_length {train_length}, so the "
-            "window itself holds untrained positions; a quarter to a half of "
-            "train_length works best"
-        )
-
-
-def _require_whole(name: str, option: str, value: Any) -> int:
-    if isinstance(value, bool) or int(value) != value or value < 1:
-        raise ValueError(
-            f"{name} needs {option} as a whole number of tokens, at least 1, "
-            f"got {value!r}"
-        )
-    return int(value)
-
-
-def _hint(name: str, known) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

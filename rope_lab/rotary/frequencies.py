@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rope_lab.rotary import exact
+from rope_lab.rotary.ramps import clip, index_ramp, rotation_ramp
 
 Number = float | int | jax.Array
 
@@ -179,15 +180,14 @@ def yarn(
         )
     theta = _geometric(head_dim, base)
     if ramp == "index":
-        kept = _index_ramp(head_dim, base, train_length, beta_fast, beta_slow, truncate)
+        kept = index_ramp(head_dim, base, train_length, beta_fast, beta_slow, truncate)
     elif ramp == "rotations":
-        turns = train_length * theta / (2 * math.pi)
-        kept = _clip((turns - beta_slow) / (beta_fast - beta_slow))
+        kept = rotation_ramp(theta, train_length, beta_fast, beta_slow)
     else:
         raise ValueError(f"ramp must be 'index' or 'rotations', got {ramp!r}")
     if logit_scale is None:
         log = jnp.log if exact.is_traced(scale) else np.log
-        logit_scale = (0.1 * _clip(log(scale), 0.0, None) + 1.0) ** 2
+        logit_scale = (0.1 * clip(log(scale), 0.0, None) + 1.0) ** 2
     return _frequencies(theta * (kept + (1.0 - kept) / scale), logit_scale)
 
 
@@ -261,7 +261,7 @@ def longrope(
         factors.append(values)
     if logit_scale is None:
         log = jnp.log if exact.is_traced(scale, train_length) else np.log
-        logit_scale = 1.0 + _clip(log(scale), 0.0, None) / log(train_length)
+        logit_scale = 1.0 + clip(log(scale), 0.0, None) / log(train_length)
     where = jnp.where if exact.is_traced(train_length, length) else np.where
     chosen = where(length > train_length, factors[1], factors[0])
     return _frequencies(_geometric(head_dim, base) / chosen, logit_scale)
@@ -381,50 +381,6 @@ def _ntk(head_dim: int, base: Number, scale: Number) -> np.ndarray | jax.Array:
         )
     exponents = -_exponents(head_dim) * head_dim / (head_dim - 2)
     return _geometric(head_dim, base) * exact.power(scale, exponents)
-
-
-def _index_ramp(head_dim, base, train_length, beta_fast, beta_slow, truncate):
-    """1 on fast planes, 0 on slow ones, linear in the plane's index between."""
-    planes = np.arange(_planes(head_dim), dtype=np.float64)
-    ends = [(beta_fast, jnp.floor, 0.0), (beta_slow, jnp.ceil, head_dim - 1.0)]
-    if exact.is_traced(base, train_length, beta_fast, beta_slow):
-        return _traced_index_ramp(planes, base, train_length, ends, truncate)
-    low, high = (
-        head_dim * np.log(train_length / (turns * 2 * np.pi)) / (2 * np.log(base))
-        for turns, _, _ in ends
-    )  # the planes that make beta_fast and beta_slow turns within train_length
-    if truncate:
-        low, high = np.floor(low), np.ceil(high)
-    low, high = max(low, 0.0), min(high, head_dim - 1.0)
-    if low == high:
-        high += 0.001  # as in the released code
-    return _clip((high - planes) / (high - low))
-
-
-def _traced_index_ramp(planes, base, train_length, ends, truncate):
-    """The same in pairs of float32: a slow plane shows an error scale times larger."""
-    logs = [exact.log2(value) for value in (base, train_length)]
-    turn = round(math.log2(2 * math.pi) * 128) / 128  # a pair as those of exact.log2
-    turn_rest = math.log2(2 * math.pi) - turn
-    found = []
-    for turns, round_outwards, bound in ends:
-        log_turns = exact.log2(turns)
-        high = logs[1][0] - log_turns[0] - turn
-        low = logs[1][1] - log_turns[1] - turn_rest
-        place, rest = (len(planes) * part for part in exact.divide(high, low, *logs[0]))
-        if truncate:
-            place, rest = round_outwards(place + rest), 0.0
-        outside = place + rest < bound if bound == 0 else place + rest > bound
-        found.append((jnp.where(outside, bound, place), jnp.where(outside, 0.0, rest)))
-    (low, low_rest), (high, high_rest) = found
-    width = (high - low) + (high_rest - low_rest)
-    width = jnp.where(width == 0, 0.001, width)
-    return _clip(((high - planes.astype(np.float32)) + high_rest) / width)
-
-
-def _clip(values, low: float | None = 0.0, high: float | None = 1.0):
-    xp = jnp if exact.is_traced(values) else np
-    return xp.clip(values, low, high)
 
 
 def _require_positive(**values: Number) -> None:

@@ -1,0 +1,96 @@
+"""The options that every encoding has, and the checks that several share.
+
+Every message says what was given, what was expected and what to change.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import Any
+
+from rope_lab.rotary.exact import is_traced
+
+DEFAULT_BASE = 10_000.0
+SHARED_DEFAULTS = {
+    "resonance": False,
+    "log_n": "off",
+    "log_n_minimum": 1,
+    "train_length": None,
+    "sliding_window": None,
+    "softmax_scale": None,
+    "layout": "half",
+}
+
+
+def check_shared(name: str, base: float, shared: dict) -> None:
+    """Refuse shared options that are wrong, or mean nothing for this name."""
+    log_n, train_length = shared["log_n"], shared["train_length"]
+    if log_n not in ("off", "test", "train"):
+        raise ValueError(f"log_n must be 'off', 'test' or 'train', got {log_n!r}")
+    if shared["layout"] not in ("half", "interleaved"):
+        raise ValueError(
+            f"layout must be 'half' or 'interleaved', got {shared['layout']!r}"
+        )
+    if log_n == "off" and shared["log_n_minimum"] != 1:
+        raise ValueError("log_n_minimum means nothing with log_n='off'")
+    if log_n != "off" and (train_length is None or train_length < 2):
+        raise ValueError(
+            f"log_n={log_n!r} needs train_length, the tokens a training sequence had "
+            f"(at least 2), got {train_length}"
+        )
+    if name == "nope":
+        for key, value in (("resonance", False), ("layout", "half")):
+            if shared[key] != value:
+                raise ValueError(f"nope rotates nothing: {key} means nothing here")
+        if base != DEFAULT_BASE:
+            raise ValueError("nope rotates nothing: base means nothing here")
+    for key in ("sliding_window", "train_length", "log_n_minimum"):
+        if shared[key] is not None:
+            require_whole(name, key, shared[key])
+
+
+def target_scale(name: str, scale, train_length, length) -> float:
+    """scale as given, or length / train_length; refuses a contradiction."""
+    if scale is None:
+        if train_length is None or length is None:
+            raise ValueError(
+                f"{name} needs scale (target length / train length), or train_length "
+                "and length"
+            )
+        return length / train_length
+    if None in (train_length, length) or is_traced(scale):
+        return scale
+    if not math.isclose(scale, length / train_length, rel_tol=1e-6):
+        raise ValueError(
+            f"{name}: scale {scale} disagrees with length / train_length = "
+            f"{length} / {train_length} = {length / train_length:g}; drop one of the "
+            "three"
+        )
+    return scale
+
+
+def require_window_in_training(name: str, window: int, train_length) -> None:
+    """Refuse a window of untrained positions."""
+    if train_length is not None and window > train_length:
+        raise ValueError(
+            f"{name}: window {window} exceeds train_length {train_length}, so the "
+            "window itself holds untrained positions; a quarter to a half of "
+            "train_length works best"
+        )
+
+
+def require_whole(name: str, option: str, value: Any) -> int:
+    """The value as an int of at least 1."""
+    if isinstance(value, bool) or int(value) != value or value < 1:
+        raise ValueError(
+            f"{name} needs {option} as a whole number of tokens, at least 1, "
+            f"got {value!r}"
+        )
+    return int(value)
+
+
+def hint(name: str, known) -> str:
+    """ " (did you mean ...?)" where a known name is close, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

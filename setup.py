@@ -17,7 +17,7 @@ CORE = [
     "matplotlib>=3.9",
     "ml_collections>=1.0",
     "numpy>=2.0",
-    "optax>=0.2.7",
+    "optax>=0.2.8",
     "orbax-checkpoint>=0.12",
     "pyarrow>=17",
     "requests>=2.31",
@@ -41,7 +41,7 @@ EXTRAS = {
     "colab": [*DEMO, "ipywidgets>=8", "jupytext>=1.16", "nbmake>=1.5"],
     "dev": [
         *WANDB,
-        "chex>=0.1.92",
+        "chex>=0.1.91",
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "ruff>=0.9",

@@ -1,0 +1,1 @@
+"""Mains of a few lines over rope_lab.cli; the same as `rope-lab NAME`."""

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -95,7 +96,7 @@ def demo(config: DemoConfig, workdir: str | Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _phase(workdir: Path, title: str):
-    """Announces a phase and adds its wall time to timings.json, also when killed."""
+    """Announces a phase and adds its wall time to timings.json, also on an error."""
     print(f"\n=== {title}", file=sys.stderr, flush=True)
     start = time.monotonic()
     try:
@@ -125,6 +126,7 @@ def _describe_run(config: DemoConfig, workdir: Path) -> dict[str, Any]:
     return {
         "command": f"python -m experiments.demo --config=configs/demo.py "
         f"--workdir={workdir}",
+        "commit": _commit(),
         "parameters": count_parameters(loaded.params),
         "pretraining": {
             "tokens": steps * batch * config.pretrain.data.length,
@@ -155,6 +157,17 @@ def _describe_run(config: DemoConfig, workdir: Path) -> dict[str, Any]:
             "extrapolate": dict(config.extrapolate),
         },
     }
+
+
+def _commit() -> str | None:
+    """Of the checkout this package is imported from; None outside of one."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe"]
+    command += ["--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
 
 
 def _slug(label: str) -> str:

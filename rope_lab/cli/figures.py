@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rope_lab import plots, rotary
 from rope_lab.cli.checkpoints import Loaded
 from rope_lab.evaluation import findings
@@ -61,7 +63,7 @@ def draw_figures(
 
 
 def _overview(results: dict[str, Any]) -> list[str]:
-    """Truncated, plain, and the best zero-shot and tuned rows at the longest length."""
+    """Truncated, plain, the best tuned row, and zero-shot rows from best to worst."""
     longest = max(results["lengths"])
     fixed = [truncated_row(results), findings.plain_row(results)]
     fixed = [row["label"] for row in fixed if row is not None]
@@ -70,9 +72,11 @@ def _overview(results: dict[str, Any]) -> list[str]:
         (row for row in results["rows"] if row["label"] not in fixed),
         key=lambda row: cell(row, longest)["loss"],
     )
-    tuned = [row["label"] for row in rest if row["model"] != pretrained][:2]
+    tuned = [row["label"] for row in rest if row["model"] != pretrained][:1]
     zero_shot = [row["label"] for row in rest if row["model"] == pretrained]
-    return fixed + zero_shot[: _OVERVIEW_ROWS - len(fixed) - len(tuned)] + tuned
+    room = min(_OVERVIEW_ROWS - len(fixed) - len(tuned), len(zero_shot))
+    places = np.linspace(0, len(zero_shot) - 1, room).round().astype(int)
+    return fixed + [zero_shot[place] for place in places] + tuned
 
 
 def _banded_logics(results: dict[str, Any], length: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ MAY_CHANGE = frozenset(
         "tensorboard",
         "wandb",
         "data_dir",  # where the data lies; its checksum must stay the same
+        "checkpoint",  # where the start lies; started_from must stay the same
     }
 )
 _LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")

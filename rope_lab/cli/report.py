@@ -176,7 +176,7 @@ def _ordering(results: Results) -> str:
             f"here, {name}",
         ]
     lines, notes = [], []
-    for row in published.ROWS:
+    for row in published.comparable_rows(results):
         measured, values = published.measured_row(results, row), []
         for field, length, kind in columns.values():
             values.append(f"{getattr(row, field):.2f}")
@@ -185,11 +185,13 @@ def _ordering(results: Results) -> str:
         lines.append((row.label + ("*" if row.note else ""), values, False))
     parts = ["<h2>The published order, and this one</h2>"]
     order = escape(" < ".join(published.ORDER))
+    trained = "with" if published.trained_log_n(results) else "without"
     parts.append(
         f"<p>The article reports next-token accuracies, in percent, of a model of 100 "
-        f"million parameters trained on {published.TRAIN_LENGTH} tokens and read at "
-        f"{published.LENGTH}: {order}. Its repeated set mixes repeated and ordinary "
-        "texts; here every repeated window is one. Each comparison below is paired.</p>"
+        f"million parameters trained on {published.TRAIN_LENGTH} tokens {trained} log n "
+        f"scaling, as the one here, and read at {published.LENGTH}: {order}. Its "
+        "repeated set mixes repeated and ordinary texts; here every repeated window is "
+        "one. Each comparison below is paired.</p>"
     )
     parts.append(_table(head, lines))
     parts += [_verdicts(results, kind) for kind in kinds]

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any
 
-from rope_lab.evaluation.published import ORDER, ROWS, PublishedRow, measured_row
+from rope_lab.evaluation.published import (
+    ORDER,
+    PublishedRow,
+    comparable_rows,
+    measured_row,
+)
 from rope_lab.evaluation.results import (
     NATURAL,
     Results,
@@ -127,7 +132,8 @@ def ordered_rows(results: Results) -> list[dict[str, Any]]:
 
 def order_steps(results: Results, kind: str) -> list[Step]:
     """Every pair of neighbouring groups of the published order, measured here."""
-    found = {row: measured_row(results, row) for row in ROWS if row.group}
+    rows = comparable_rows(results)
+    found = {row: measured_row(results, row) for row in rows if row.group}
     steps = []
     for lower_group, upper_group in pairwise(ORDER):
         lowers = [row for row in found if row.group == lower_group and found[row]]

@@ -117,7 +117,7 @@ def test_targets_published_numbers_and_the_command_are_on_the_page(page):
         for targets in kinds.values():
             assert targets["checksum"] in page
     text = "".join(Page(page).text)
-    for row in published.ROWS:
+    for row in published.PLAIN_ROWS:
         assert f"{row.natural:.2f}" in text and f"{row.repeated:.2f}" in text
     assert "make demo" in text and "steps" in text
 
@@ -247,3 +247,16 @@ def test_a_page_can_be_written_from_little(tmp_path):
         kinds["natural"]["loss_interval"] = None
         kinds["natural"]["minus_truncated"] = None
     assert "no interval" in "".join(Page(write(tmp_path, results)).text)
+
+
+def test_a_model_trained_with_log_n_stands_beside_the_articles_log_n_rows():
+    results = copy.deepcopy(RESULTS)
+    assert published.comparable_rows(results) is published.PLAIN_ROWS
+    for row in results["rows"]:
+        for kinds in row["cells"].values():
+            for cell in kinds.values():
+                cell["logic"]["options"]["log_n"] = "train"
+    rows = published.comparable_rows(results)
+    assert rows is published.LOG_N_ROWS
+    assert all(published.measured_row(results, row) for row in rows if row.group)
+    assert findings.order_steps(results, "natural")

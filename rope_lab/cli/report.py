@@ -187,9 +187,9 @@ def _ordering(results: Results) -> str:
     order = escape(" < ".join(published.ORDER))
     trained = "with" if published.trained_log_n(results) else "without"
     parts.append(
-        f"<p>The article reports next-token accuracies, in percent, of a model of 100 "
-        f"million parameters trained on {published.TRAIN_LENGTH} tokens {trained} log n "
-        f"scaling, as the one here, and read at {published.LENGTH}: {order}. Its "
+        "<p>The article reports next-token accuracies, in percent, of a model of 100 "
+        f"million parameters trained on {published.TRAIN_LENGTH} tokens {trained} log "
+        f"n scaling, as the one here, and read at {published.LENGTH}: {order}. Its "
         "repeated set mixes repeated and ordinary texts; here every repeated window is "
         "one. Each comparison below is paired.</p>"
     )

@@ -1,5 +1,6 @@
 import json
 import sys
+import time
 
 import pytest
 
@@ -70,10 +71,14 @@ def test_wandb_writes_an_offline_run_and_a_restart_continues_it(tmp_path, monkey
     monkeypatch.setenv("WANDB_SILENT", "true")
     write(tmp_path, [2, 4], tensorboard=False, wandb=True)
     name = (tmp_path / "wandb_id.txt").read_text()
+    time.sleep(1.1)  # wandb names folders by the second; two would fall into one
     write(tmp_path, [6], resume=4, tensorboard=False, wandb=True)
     runs = list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
     assert runs and all(run.name == f"run-{name}.wandb" for run in runs)
-    assert all(b"loss" in run.read_bytes() for run in runs)
+    deadline = time.monotonic() + 20  # a process of wandb's own writes the files
+    while not all(b"loss" in run.read_bytes() for run in runs):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     assert [row["step"] for row in read_metrics(tmp_path)] == [2, 4, 6]
 
 

@@ -10,6 +10,8 @@ from rope_lab import attend, position_logic
 
 B, T, S, H, K, D, C = 2, 3, 6, 4, 2, 8, 5
 
+compiled = jax.jit(attend)
+
 
 def tensors(seed=0):
     rng = np.random.default_rng(seed)
@@ -27,17 +29,21 @@ def test_default_positions_end_with_the_last_key(rope):
     positions = np.tile(np.arange(S), (B, 1))
     scores = oracle.logits("rope", q, k, positions[:, S - T :], positions)
     expected = oracle.attention(scores, v)
-    np.testing.assert_allclose(attend(q, k, v, rope), expected, atol=1e-5)
-    dense = attend(q, k, v, rope, implementation="dense")
-    np.testing.assert_allclose(dense, expected, atol=1e-5)
+    auto, dense = jax.jit(
+        lambda: [attend(q, k, v, rope, implementation=i) for i in ("auto", "dense")]
+    )()
+    np.testing.assert_allclose(auto, expected, atol=1e-5)
+    np.testing.assert_array_equal(dense, auto)
 
 
 def test_positions_without_a_batch_axis_serve_every_row(rope):
     q, k, v = tensors()
     q_positions = np.array([9, 4, 30], np.int32)
     k_positions = np.array([3, 0, 9, 5, 30, 4], np.int32)
-    flat = attend(q, k, v, rope, query_positions=q_positions, key_positions=k_positions)
-    full = attend(
+    flat = compiled(
+        q, k, v, rope, query_positions=q_positions, key_positions=k_positions
+    )
+    full = compiled(
         q,
         k,
         v,
@@ -53,8 +59,8 @@ def test_positions_without_a_batch_axis_serve_every_row(rope):
 def test_one_array_of_segments_gives_the_queries_the_last_of_it(rope):
     q, k, v = tensors()
     segments = np.array([[1, 1, 1, 2, 2, 0], [1, 2, 2, 2, 2, 2]], np.int32)
-    found = attend(q, k, v, rope, segment_ids=segments)
-    pair = attend(q, k, v, rope, segment_ids=(segments[:, S - T :], segments))
+    found = compiled(q, k, v, rope, segment_ids=segments)
+    pair = compiled(q, k, v, rope, segment_ids=(segments[:, S - T :], segments))
     np.testing.assert_array_equal(found, pair)
     positions = np.tile(np.arange(S), (B, 1))
     scores = oracle.logits("rope", q, k, positions[:, S - T :], positions)
@@ -66,16 +72,17 @@ def test_one_array_of_segments_gives_the_queries_the_last_of_it(rope):
 def test_query_heads_share_key_heads_in_order(rope):
     """Heads 0 and 1 use key head 0, heads 2 and 3 key head 1."""
     q, k, v = tensors()
-    grouped = attend(q, k, v, rope)
-    repeated = attend(q, np.repeat(k, 2, axis=2), np.repeat(v, 2, axis=2), rope)
+    grouped = compiled(q, k, v, rope)
+    repeated = compiled(q, np.repeat(k, 2, axis=2), np.repeat(v, 2, axis=2), rope)
     np.testing.assert_allclose(grouped, repeated, atol=1e-6)
 
 
 def test_large_logits_do_not_overflow(rope):
     q, k, v = tensors()
-    found = attend(q * 1e4, k * 1e4, v, rope)
-    slopes = jax.grad(lambda q: jnp.sum(attend(q, k * 1e4, v, rope)))(q * 1e4)
-    assert np.all(np.isfinite(found)) and np.all(np.isfinite(slopes))
+    found, slopes = jax.jit(
+        jax.value_and_grad(lambda q: jnp.sum(attend(q, k * 1e4, v, rope)))
+    )(q * 1e4)
+    assert np.isfinite(found) and np.all(np.isfinite(slopes))
 
 
 def test_a_callable_of_ones_own_is_an_encoding():

@@ -58,7 +58,7 @@ def model(**changes):
 
 @functools.cache
 def fresh(seed):
-    """The parameters training starts from."""
+    """(graphdef, params) that training starts from."""
     return init_model(ModelConfig(**TINY), seed)
 
 
@@ -245,12 +245,12 @@ def test_recomputing_layers_changes_no_gradient_and_padding_harms_none():
     graphdef, params = model()
     again, _ = model(remat=True)
     segments = np.tile(np.r_[[1] * 5, [0] * 2].astype(np.int32), (B, 1))
-    logics = [logic_of(sliding_window=3), logic_of()] * 2
+    logic = logic_of("rerope", window=3)
 
     @functools.partial(jax.jit, static_argnums=0)
     def value_and_slope(graphdef):
         def loss(params):
-            arguments = params, tokens(), logics, None, segments
+            arguments = params, tokens(), logic, None, segments
             return jnp.mean(jax.nn.log_softmax(apply_model(graphdef, *arguments)) ** 2)
 
         return jax.value_and_grad(loss)(params)
@@ -261,7 +261,7 @@ def test_recomputing_layers_changes_no_gradient_and_padding_harms_none():
         jax.tree.leaves(stored), jax.tree.leaves(recomputed), rtol=1e-4, atol=1e-6
     )
     shown = str(
-        jax.make_jaxpr(lambda p: apply_model(again, p, tokens(), logics).sum())(params)
+        jax.make_jaxpr(lambda p: apply_model(again, p, tokens(), logic).sum())(params)
     )
     assert "remat" in shown or "checkpoint" in shown
 

@@ -104,7 +104,7 @@ def test_plain_numbers_under_jit_give_the_same_frequencies(seed):
     check(found, cases, expected(head_dim, cases), 1e-12)
 
 
-@pytest.mark.parametrize("head_dim", [4, 22, 128, 256])
+@pytest.mark.parametrize("head_dim", [4, 22, 256])
 def test_traced_base_and_scale_give_the_same_frequencies(head_dim):
     rng = np.random.default_rng(head_dim)
     # The reference sees the base and scale that a float32 argument can hold.

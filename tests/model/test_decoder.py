@@ -15,7 +15,6 @@ from rope_lab.model import (
     Decoder,
     ModelConfig,
     apply_model,
-    build_logic,
     count_parameters,
     init_model,
 )
@@ -361,50 +360,3 @@ def test_a_list_of_logics_has_one_per_layer(number):
     graphdef, params = model()
     with pytest.raises(ValueError, match="4"):
         apply_model(graphdef, params, tokens(), [logic_of()] * number)
-
-
-def test_build_logic_reads_a_spec_for_the_config():
-    config = ModelConfig(**TINY)
-    spec = {"name": "yarn", "base": 5e5, "scale": 4.0, "train_length": 16}
-    expected = position_logic("yarn", head_dim=8, base=5e5, scale=4.0, train_length=16)
-    assert build_logic(spec, config).to_dict() == expected.to_dict()
-    assert spec["name"] == "yarn"
-
-
-def test_build_logic_cycles_a_list_over_the_layers():
-    """kexue.fm 9603's window layers and full layer, as a config."""
-    config = ModelConfig(**TINY)
-    window = {"name": "rope", "sliding_window": 3}
-    logics = build_logic([window, {"name": "nope"}], config)
-    names = [logic.to_dict()["name"] for logic in logics]
-    assert names == ["rope", "nope", "rope", "nope"]
-
-
-@pytest.mark.parametrize(
-    ("spec", "word"),
-    [
-        ({"name": "roope"}, "roope"),
-        ({"base": 1e4}, "name"),
-        ({"name": "rope", "windw": 3}, "windw"),
-        ([{"name": "rope"}] * 3, "4"),
-        ([], "logic|spec|empty|list"),
-    ],
-)
-def test_build_logic_refuses_what_it_cannot_read(spec, word):
-    with pytest.raises(ValueError, match=word):
-        build_logic(spec, ModelConfig(**TINY))
-
-
-@pytest.mark.parametrize(
-    ("changes", "word"),
-    [
-        ({"head_dim": 7}, "head_dim"),
-        ({"num_kv_heads": 3}, "num_kv_heads"),
-        ({"num_layers": 0}, "num_layers"),
-        ({"vocab_size": 0}, "vocab_size"),
-        ({"dtype": "float8"}, "dtype"),
-    ],
-)
-def test_a_config_that_cannot_be_built_raises_and_says_which_field(changes, word):
-    with pytest.raises(ValueError, match=word):
-        ModelConfig(**(TINY | changes))

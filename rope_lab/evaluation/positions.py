@@ -7,7 +7,7 @@ tokens of context.
 
 import functools
 import hashlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from rope_lab.logic.arguments import join_logic, split_logic
 from rope_lab.model import apply_model
 
 # Dense attention keeps a few arrays of B * H * T * T float32 alive: with 8 heads 2**19
@@ -94,30 +95,9 @@ def check_windows(tokens: Int[np.ndarray, "N T+1"]) -> Int[np.ndarray, "N T+1"]:
     return tokens.astype(np.int32)
 
 
-def split_logic(logic: Any) -> tuple[list[Any], Hashable]:
-    """Arrays of a logic, and the rest: what decides which program it needs.
-
-    A plain callable is a leaf that is not an array; it is part of the structure.
-    """
-    leaves, treedef = jax.tree.flatten(logic)
-    is_array = tuple(isinstance(x, (jax.Array, np.ndarray)) for x in leaves)
-    statics = tuple(None if a else x for a, x in zip(is_array, leaves, strict=True))
-    arrays = [x for a, x in zip(is_array, leaves, strict=True) if a]
-    return arrays, (treedef, is_array, statics)
-
-
-def _join_logic(arrays: list[Any], structure: Any) -> Any:
-    treedef, is_array, statics = structure
-    remaining = iter(arrays)
-    leaves = [
-        next(remaining) if a else x for a, x in zip(is_array, statics, strict=True)
-    ]
-    return jax.tree.unflatten(treedef, leaves)
-
-
 @functools.partial(jax.jit, static_argnames=("graphdef", "structure"))
 def _score(graphdef, structure, params, tokens_BS, arrays):
-    logic = _join_logic(arrays, structure)
+    logic = join_logic(arrays, structure)
     inputs_BT, targets_BT = tokens_BS[:, :-1], tokens_BS[:, 1:]
     logits_BTV = apply_model(graphdef, params, inputs_BT, logic).astype(jnp.float32)
     log_total_BT = jax.nn.logsumexp(logits_BTV, axis=-1)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from rope_lab.logic.arguments import join_logic, split_logic
 from rope_lab.model import apply_model
 from rope_lab.training.config import TrainingConfig
 from rope_lab.training.losses import cross_entropy
@@ -107,18 +108,12 @@ def _average(ema: Any, params: Any, decay: float | None) -> Any:
 def _compile(step: Step) -> Step:
     """jax.jit that takes plain functions among the leaves of `logic` as static."""
 
-    def run(state, batch, arrays, static):
-        structure, functions = static
-        pairs = zip(arrays, functions, strict=True)
-        leaves = [array if function is None else function for array, function in pairs]
-        return step(state, batch, jax.tree.unflatten(structure, leaves))
+    def run(state, batch, arrays, structure):
+        return step(state, batch, join_logic(arrays, structure))
 
     compiled = jax.jit(run, donate_argnums=0, static_argnums=3)
 
     def call(state: TrainState, batch: Batch, logic: Any):
-        leaves, structure = jax.tree.flatten(logic)
-        functions = tuple(leaf if callable(leaf) else None for leaf in leaves)
-        arrays = [None if callable(leaf) else leaf for leaf in leaves]
-        return compiled(state, batch, arrays, (structure, functions))
+        return compiled(state, batch, *split_logic(logic))
 
     return call

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from rope_lab.logic import logic_from_dict
-from rope_lab.model import ModelConfig, init_model
+from rope_lab.model import ModelConfig, model_structure
 from rope_lab.training import from_nested, load_parameters
 
 
@@ -51,5 +51,5 @@ def load_checkpoint(path: str | Path) -> Loaded:
     """
     nested, meta = load_parameters(path)
     model_config = ModelConfig(**meta["model"])
-    graphdef, params = init_model(model_config)
-    return Loaded(graphdef, from_nested(params, nested), model_config, meta)
+    graphdef, like = model_structure(model_config)
+    return Loaded(graphdef, from_nested(like, nested), model_config, meta)

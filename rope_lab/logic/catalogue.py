@@ -41,12 +41,13 @@ from rope_lab.rotary.exact import is_traced
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What every builder gets: head_dim, base, and whether to round wavelengths."""
+    """What every builder gets: head_dim, base, whether to round, log_n."""
 
     name: str
     head_dim: int
     base: float
     resonance: bool
+    log_n: str
 
     def finish(self, frequencies: Frequencies) -> Frequencies:
         """Scale first, then round: the last step of every rotary builder."""
@@ -116,9 +117,9 @@ def position_logic(
         known = ", ".join(sorted(CATALOGUE))
         raise ValueError(f"unknown encoding {name!r}{hint(name, CATALOGUE)}: {known}")
     shared = {key: options.get(key, value) for key, value in SHARED_DEFAULTS.items()}
-    check_shared(name, base, shared)
+    check_shared(name, head_dim, base, shared)
     own = _own_options(name, entry, options)
-    setting = Setting(name, head_dim, base, shared["resonance"])
+    setting = Setting(name, head_dim, base, shared["resonance"], shared["log_n"])
     bands = entry.build(setting, **own)
     if shared["sliding_window"] is not None:
         first_key = PositionMap(shift=1 - shared["sliding_window"])
@@ -147,7 +148,7 @@ def _own_options(name: str, entry: Entry, options: dict[str, Any]) -> dict[str, 
     """The builder's keywords out of the user's options; refuses the rest."""
     for key in options:
         if key not in entry.options and key not in SHARED_DEFAULTS:
-            known = [*entry.options, *SHARED_DEFAULTS]
+            known = list(dict.fromkeys([*entry.options, *SHARED_DEFAULTS]))
             raise ValueError(
                 f"{name} has no option {key!r}{hint(key, known)}; its options are "
                 f"{', '.join(known)}"
@@ -283,8 +284,8 @@ def _partial(setting: Setting, *, fraction):
 
 
 def _p_rope(setting: Setting, *, fraction=None, train_length=None):
-    if fraction is not None:  # train_length then belongs to log_n alone
-        train_length = None
+    if fraction is not None and setting.log_n != "off":
+        train_length = None  # it belongs to log n
     frequencies = rotary.p_rope(setting.head_dim, setting.base, fraction, train_length)
     return (Band(setting.finish(frequencies)),)
 
@@ -317,7 +318,12 @@ def _leaky_rerope(
     if not step > 0:
         raise ValueError(f"{setting.name} needs step above 0, got {step}")
     require_window_in_training(setting.name, window, train_length)
-    if train_length is not None and length is not None:
+    if length is not None and train_length is None:
+        raise ValueError(
+            f"{setting.name}: length only checks the reach against train_length; give "
+            "both or neither"
+        )
+    if length is not None:
         farthest = window + (length - 1 - window) / step
         if farthest > train_length:
             raise ValueError(

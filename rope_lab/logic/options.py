@@ -23,9 +23,16 @@ SHARED_DEFAULTS = {
 }
 
 
-def check_shared(name: str, base: float, shared: dict) -> None:
+def check_shared(name: str, head_dim: int, base: float, shared: dict) -> None:
     """Refuse shared options that are wrong, or mean nothing for this name."""
     log_n, train_length = shared["log_n"], shared["train_length"]
+    if head_dim < 1:
+        raise ValueError(f"head_dim must be at least 1, got {head_dim}")
+    if shared["softmax_scale"] is not None and not shared["softmax_scale"] > 0:
+        raise ValueError(
+            f"softmax_scale must be above 0, got {shared['softmax_scale']}; None is "
+            "1 / sqrt(head_dim)"
+        )
     if log_n not in ("off", "test", "train"):
         raise ValueError(f"log_n must be 'off', 'test' or 'train', got {log_n!r}")
     if shared["layout"] not in ("half", "interleaved"):

@@ -54,9 +54,12 @@ def logic_from_dict(values: dict[str, Any]) -> PositionLogic:
             f"this position logic has schema version {version}; this release reads "
             f"version {SCHEMA_VERSION}"
         )
-    missing = {"name", "head_dim", "base", "options"} - set(values)
-    if missing:
-        raise ValueError(f"a serialised position logic lacks {sorted(missing)}")
+    keys = {"schema_version", "name", "head_dim", "base", "options"}
+    if set(values) != keys:
+        raise ValueError(
+            f"a serialised position logic has the keys {sorted(keys)}; this one lacks "
+            f"{sorted(keys - set(values))} and has {sorted(set(values) - keys)} besides"
+        )
     options = dict(values["options"])
     if "frequencies" in options:
         given = options["frequencies"]

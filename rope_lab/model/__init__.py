@@ -7,6 +7,7 @@ from rope_lab.model.decoder import (
     build_logic,
     count_parameters,
     init_model,
+    model_structure,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "build_logic",
     "count_parameters",
     "init_model",
+    "model_structure",
 ]

@@ -9,6 +9,7 @@ one by passing another one, and its frequencies are data to the compiled program
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -82,15 +83,19 @@ class Decoder(nnx.Module):
 
 def init_model(config: ModelConfig, seed: int = 0) -> tuple[nnx.GraphDef, nnx.State]:
     """A fresh decoder as (graphdef, params); params is a pytree of float32 arrays."""
+    return model_structure(config)[0], _create(config, jax.random.key(seed))
 
-    @jax.jit
-    def create():
-        return nnx.split(Decoder(config, rngs=nnx.Rngs(seed)), nnx.Param, ...)[1]
 
-    graphdef = nnx.split(
-        nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(seed))), nnx.Param, ...
-    )[0]
-    return graphdef, create()
+@functools.cache
+def model_structure(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:
+    """The same with shapes and dtypes in place of parameters; computes nothing."""
+    model = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
+    return nnx.split(model, nnx.Param, ...)[:2]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _create(config: ModelConfig, key: jax.Array) -> nnx.State:
+    return nnx.split(Decoder(config, rngs=nnx.Rngs(key)), nnx.Param, ...)[1]
 
 
 def apply_model(

@@ -182,6 +182,11 @@ def yarn(
     if ramp == "index":
         kept = index_ramp(head_dim, base, train_length, beta_fast, beta_slow, truncate)
     elif ramp == "rotations":
+        if not truncate:
+            raise ValueError(
+                "truncate rounds the ends of the index ramp; it means nothing with "
+                "ramp='rotations'"
+            )
         kept = rotation_ramp(theta, train_length, beta_fast, beta_slow)
     else:
         raise ValueError(f"ramp must be 'index' or 'rotations', got {ramp!r}")
@@ -369,7 +374,8 @@ def _exponents(head_dim: int) -> np.ndarray:
 
 def _geometric(head_dim: int, base: Number) -> np.ndarray | jax.Array:
     exponents = _exponents(head_dim)
-    if not exact.is_traced(base) and not base > 1:
+    _require_positive(base=base)
+    if not exact.is_traced(base) and base <= 1:
         raise ValueError(f"base must be above 1, got {base}")
     return exact.power(base, -exponents)
 
@@ -385,5 +391,7 @@ def _ntk(head_dim: int, base: Number, scale: Number) -> np.ndarray | jax.Array:
 
 def _require_positive(**values: Number) -> None:
     for name, value in values.items():
-        if not exact.is_traced(value) and not value > 0:
-            raise ValueError(f"{name} must be above 0, got {value}")
+        if exact.is_traced(value):
+            continue
+        if isinstance(value, str) or not value > 0:
+            raise ValueError(f"{name} must be a number above 0, got {value!r}")

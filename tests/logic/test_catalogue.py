@@ -270,3 +270,24 @@ def test_a_traced_step_of_frequencies_is_exact_at_long_positions():
         vectors = (x.astype(np.float64) for x in (q[0, row, 0], k[0, column, 0]))
         exact = oracle.rotary_score(*vectors, relative * theta) / np.sqrt(8)
         assert float(found[0, 0, row, column]) == pytest.approx(exact, abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "word"),
+    [
+        ("rope", {"softmax_scale": 0.0}, "softmax_scale"),
+        ("rope", {"softmax_scale": -1.0}, "softmax_scale"),
+        ("nope", {"head_dim": 0}, "head_dim"),
+        (
+            "yarn",
+            {"scale": 4.0, "train_length": 8, "ramp": "rotations", "truncate": False},
+            "truncate",
+        ),
+        ("leaky_rerope", {"window": 4, "step": 2, "length": 40}, "train_length"),
+        # p_rope takes exactly one of the two; without log n nothing reads the length.
+        ("p_rope", {"fraction": 0.5, "train_length": 64}, "fraction"),
+    ],
+)
+def test_a_number_out_of_range_or_without_meaning_raises(name, options, word):
+    with pytest.raises(ValueError, match=word):
+        position_logic(name, **({"head_dim": 8} | options))

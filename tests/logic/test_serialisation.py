@@ -102,3 +102,9 @@ def test_a_logic_with_traced_numbers_refuses_to_be_written():
 
     with pytest.raises(ValueError):
         jax.jit(write)(1e4)
+
+
+def test_a_record_with_a_key_nothing_reads_raises():
+    record = position_logic("rope", head_dim=8).to_dict()
+    with pytest.raises(ValueError, match="colour"):
+        logic_from_dict(record | {"colour": "red"})

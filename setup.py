@@ -12,7 +12,7 @@ CORE = [
     "cycler>=0.12",
     "flax>=0.12.8",
     "grain>=0.2.16",
-    "jax>=0.10",
+    "jax>=0.10.1",
     "jaxtyping>=0.3",
     "matplotlib>=3.9",
     "ml_collections>=1.0",
@@ -34,8 +34,8 @@ WANDB = ["wandb>=0.25"]
 
 EXTRAS = {
     "demo": DEMO,
-    "gpu": ["jax[cuda12]>=0.10"],
-    "tpu": ["jax[tpu]>=0.10"],
+    "gpu": ["jax[cuda12]>=0.10.1"],
+    "tpu": ["jax[tpu]>=0.10.1"],
     "hf": HF,
     "wandb": WANDB,
     "colab": [*DEMO, "ipywidgets>=8", "jupytext>=1.16", "nbmake>=1.5"],

@@ -20,6 +20,7 @@ fine-tunings 0:46 each, measuring 4:00), installation aside. Loss in nats per to
     NTK-mixed                   3.206  3.276  +0.267 [+0.254, +0.281]
     NTK-fixed                   3.122  3.360  +0.373 [+0.355, +0.394]
     NTK-aware                   3.106  3.397  +0.416 [+0.396, +0.439]
+    Dynamic NTK                 3.090  3.397  +0.416 [+0.396, +0.439]
     NTK-old                     3.105  3.428  +0.452 [+0.432, +0.474]
     Resonance RoPE              3.091  3.720  +0.789 [+0.758, +0.822]
     RoPE                        3.090  3.723  +0.793 [+0.762, +0.826]

@@ -70,7 +70,9 @@ def attend(
     )
     visible_BTS = query_positions[:, :, None] >= key_positions[:, None, :]
     if segment_ids is not None:
-        visible_BTS = visible_BTS & _same_segment(segment_ids, queries, keys)
+        visible_BTS = visible_BTS & _same_segment(
+            segment_ids, q_BTHD.shape[0], queries, keys
+        )
     return dense(
         q_BTHD, k_BSKD, v_BSKC, logic, query_positions, key_positions, visible_BTS
     )
@@ -115,15 +117,18 @@ def _positions(query_positions, key_positions, batch: int, queries: int, keys: i
     return checked
 
 
-def _same_segment(segment_ids: Segments, queries: int, keys: int) -> jax.Array:
+def _same_segment(
+    segment_ids: Segments, batch: int, queries: int, keys: int
+) -> jax.Array:
     if isinstance(segment_ids, (tuple, list)):
         query_segments, key_segments = segment_ids
     else:
-        query_segments, key_segments = segment_ids[:, keys - queries :], segment_ids
-    if query_segments.shape[1] != queries or key_segments.shape[1] != keys:
+        query_segments, key_segments = segment_ids[..., keys - queries :], segment_ids
+    shapes = [(queries, query_segments.shape), (keys, key_segments.shape)]
+    if any(shape not in ((batch, n), (1, n)) for n, shape in shapes):
         raise ValueError(
             f"segment_ids of shapes {query_segments.shape} and {key_segments.shape} do "
-            f"not fit {queries} queries and {keys} keys"
+            f"not fit: expected [{batch}, {queries}] and [{batch}, {keys}]"
         )
     same = query_segments[:, :, None] == key_segments[:, None, :]
     return same & (key_segments[:, None, :] != 0)

@@ -21,6 +21,12 @@ def dense(
     keys with -inf. A row without any key gives 0, and gradient 0. O(T * S) memory.
     """
     logits_BHTS = logic(q_BTHD, k_BSKD, query_positions, key_positions)
+    expected = (q_BTHD.shape[0], q_BTHD.shape[2], q_BTHD.shape[1], k_BSKD.shape[1])
+    if logits_BHTS.shape != expected:
+        raise ValueError(
+            f"the position logic returned logits of shape {logits_BHTS.shape}; "
+            f"expected [batch, heads, queries, keys] = {expected}"
+        )
     logits_BHTS = logits_BHTS.astype(jnp.float32)
     logits_BHTS = jnp.where(visible_BTS[:, None], logits_BHTS, -jnp.inf)
     largest = jax.lax.stop_gradient(logits_BHTS.max(axis=-1, keepdims=True))

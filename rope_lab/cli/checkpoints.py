@@ -39,17 +39,28 @@ class Loaded:
 
     def logic(self) -> Any:
         """The position logic it was trained with, or one per layer."""
+        for values in self.meta["encoding"]:
+            if values["name"] == "callable":
+                raise ValueError(
+                    f"the checkpoint was trained with the plain callable "
+                    f"{values['callable']!r}, which no file can bring back: use "
+                    "rope_lab.evaluation.evaluate_rows with that callable"
+                )
         logics = [logic_from_dict(values) for values in self.meta["encoding"]]
         return logics[0] if len(logics) == 1 else tuple(logics)
 
 
-def load_checkpoint(path: str | Path) -> Loaded:
+def load_checkpoint(path: str | Path, average: bool = False) -> Loaded:
     """Read a workdir's newest checkpoint, or the folder of one step.
+
+    Args:
+      path: of either.
+      average: the moving average of the parameters instead of the parameters.
 
     Raises:
       ValueError: nothing there, or damaged; says what to do.
     """
-    nested, meta = load_parameters(path)
+    nested, meta = load_parameters(path, average=average)
     model_config = ModelConfig(**meta["model"])
     graphdef, like = model_structure(model_config)
     return Loaded(graphdef, from_nested(like, nested), model_config, meta)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
 import types
@@ -66,6 +67,7 @@ class FinetuneConfig:
 
     checkpoint: str  # workdir of a run, or one of its checkpoints/<step>
     logic: Any  # as model.logic; options may be "trained" or "trained/4", see specs.py
+    average: bool = False  # start from the moving average (the run had ema_decay)
     data: DataConfig
     training: TrainingConfig
     validation: ValidationConfig = ValidationConfig()
@@ -81,6 +83,7 @@ class ExtrapolateConfig:
     """
 
     models: dict[str, str]  # label -> workdir or checkpoint; one is "pretrained"
+    average: bool = False  # their moving averages (the runs had ema_decay)
     encodings: list[Any]  # rows: {"label": ..., "name": ..., **options}
     lengths: list[int]  # tokens
     num_windows: int = 32  # per length, spread over the held-out documents
@@ -95,8 +98,10 @@ class DemoConfig:
     """`experiments.demo`: pretrain, fine-tune each, measure, report."""
 
     pretrain: PretrainConfig
-    finetune: dict[str, Any]  # model label -> FinetuneConfig without its checkpoint
-    extrapolate: Any  # ExtrapolateConfig without its models
+    finetune: dict[
+        str, dict[str, Any]
+    ]  # model label -> FinetuneConfig without its checkpoint
+    extrapolate: dict[str, Any]  # ExtrapolateConfig without its models
 
 
 def read(cls: type, values: Mapping[str, Any] | ConfigDict, where: str = "config"):
@@ -126,6 +131,27 @@ def read(cls: type, values: Mapping[str, Any] | ConfigDict, where: str = "config
     return cls(**arguments)
 
 
+def override(values: dict[str, Any], assignment: str) -> None:
+    """Apply "section.key=value" to nested dicts; the value is a Python literal or text.
+
+    Whether anything reads the key is for `read` to say.
+    """
+    path, equals, text = assignment.partition("=")
+    if not equals:
+        raise ValueError(f"--config.{path} needs a value: --config.{path}=...")
+    *sections, key = path.split(".")
+    for depth, section in enumerate(sections):
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            where = ".".join(["config", *sections[: depth + 1]])
+            raise ValueError(f"{where} is {values!r}, which holds no key {key!r}")
+    literal = {"true": "True", "false": "False"}.get(text, text)
+    try:
+        values[key] = ast.literal_eval(literal)
+    except (ValueError, SyntaxError):
+        values[key] = text
+
+
 def hint(key: str, known) -> str:
     """' (did you mean ...?)', or the list of what is known."""
     close = difflib.get_close_matches(key, list(known), n=1)
@@ -148,7 +174,15 @@ def _convert(expected: Any, value: Any, where: str) -> Any:
     if plain is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if plain is list and isinstance(value, tuple):
-        return list(value)
+        value = list(value)
     if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
         raise ValueError(f"{where} must be a {plain.__name__}, got {value!r}")
+    if plain is list:
+        (inner,) = typing.get_args(expected)
+        return [_convert(inner, one, f"{where}[{k}]") for k, one in enumerate(value)]
+    if plain is dict:
+        inner = typing.get_args(expected)[1]
+        return {
+            key: _convert(inner, one, f"{where}[{key!r}]") for key, one in value.items()
+        }
     return value

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -33,10 +34,11 @@ from rope_lab.cli.figures import draw_figures
 from rope_lab.cli.finetune import finetune
 from rope_lab.cli.pretrain import pretrain
 from rope_lab.cli.report import write_report
+from rope_lab.cli.specs import resolve
 from rope_lab.cli.table import print_table
 from rope_lab.data import packed_sequences
 from rope_lab.evaluation import save_results
-from rope_lab.model import count_parameters
+from rope_lab.model import build_logic, count_parameters
 from rope_lab.training import read_metrics
 
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -48,6 +50,8 @@ def demo(config: DemoConfig, workdir: str | Path) -> dict[str, Any]:
     Every section of the config is checked before the first phase begins.
     """
     workdir = Path(workdir)
+    _refuse(config.finetune, "checkpoint", "the demo's own pretraining")
+    _refuse({"extrapolate": config.extrapolate}, "models", "the demo's own")
     folders = {label: workdir / f"finetune-{_slug(label)}" for label in config.finetune}
     tunings = {
         label: read(
@@ -68,9 +72,12 @@ def demo(config: DemoConfig, workdir: str | Path) -> dict[str, Any]:
         },
         "config.extrapolate",
     )
-    check_encodings(
-        measuring, config.pretrain.model.model_config(1), config.pretrain.data.length
-    )
+    model_config = config.pretrain.model.model_config(vocab_size=1)
+    trained = config.pretrain.data.length
+    build_logic(config.pretrain.model.logic, model_config)
+    for tuning in tunings.values():
+        build_logic(resolve(tuning.logic, trained, tuning.data.length), model_config)
+    check_encodings(measuring, model_config, trained)
     phases = len(tunings) + 2
     with _phase(workdir, f"1/{phases} pretrain"):
         pretrain(config.pretrain, workdir / "pretrain")
@@ -124,8 +131,10 @@ def _describe_run(config: DemoConfig, workdir: Path) -> dict[str, Any]:
         split: len(source.corpus.document_ids(split)) for split in ("train", "held_out")
     }
     return {
-        "command": f"python -m experiments.demo --config=configs/demo.py "
-        f"--workdir={workdir}",
+        "command": shlex.join(
+            ["python", "-m", "experiments.demo"]
+            + [arg for arg in sys.argv if arg.startswith("--")]
+        ),
         "commit": _commit(),
         "parameters": count_parameters(loaded.params),
         "pretraining": {
@@ -168,6 +177,14 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return found.stdout.strip()
+
+
+def _refuse(sections: dict[str, dict], key: str, instead: str) -> None:
+    for label, section in sections.items():
+        if key in section:
+            raise ValueError(
+                f"{label}: {key} means nothing in the demo; it is {instead}"
+            )
 
 
 def _slug(label: str) -> str:

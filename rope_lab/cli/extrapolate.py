@@ -56,7 +56,10 @@ def _load_models(config: ExtrapolateConfig) -> dict[str, Loaded]:
             f"models needs the label {PRETRAINED!r}, whose training length and logic "
             f"the table compares with; got {sorted(config.models)}"
         )
-    models = {label: load_checkpoint(path) for label, path in config.models.items()}
+    models = {
+        label: load_checkpoint(path, config.average)
+        for label, path in config.models.items()
+    }
     first = models[PRETRAINED]
     for label, model in models.items():
         if model.model_config != first.model_config:
@@ -66,7 +69,8 @@ def _load_models(config: ExtrapolateConfig) -> dict[str, Loaded]:
             )
         if model.meta["data"] != first.meta["data"]:
             raise ValueError(
-                f"model {label!r} was trained on another corpus or tokenizer than "
+                f"model {label!r} was trained on other documents or with another "
+                "tokenizer than "
                 f"{PRETRAINED!r}: {model.meta['data']} and {first.meta['data']}"
             )
     return models
@@ -127,7 +131,7 @@ def _windows(
     data = first.meta["config"]["data"]
     corpus = load_corpus(data["corpus"], config.data_dir, data["held_out_fraction"])
     tokenizer = load_tokenizer(data["tokenizer"], corpus)
-    if {"corpus": corpus.checksum, "tokenizer": tokenizer.checksum} != (
+    if {"corpus": corpus.split_checksum("train"), "tokenizer": tokenizer.checksum} != (
         first.meta["data"]
     ):
         raise ValueError(
@@ -136,7 +140,9 @@ def _windows(
             "documents could have been trained on"
         )
     shared = (corpus, tokenizer, "held_out")
-    repeat = config.repeat_length or first.train_length // 2
+    repeat = config.repeat_length
+    if repeat is None:
+        repeat = first.train_length // 2
     windows: dict[int, dict[str, EvaluationWindows]] = {}
     for length in config.lengths:
         windows[length] = {

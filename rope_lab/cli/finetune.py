@@ -25,7 +25,7 @@ def finetune(config: FinetuneConfig, workdir: str | Path) -> TrainState:
       ValueError: the checkpoint is missing or damaged, or was trained with another
         tokenizer than the data has.
     """
-    loaded = load_checkpoint(config.checkpoint)
+    loaded = load_checkpoint(config.checkpoint, config.average)
     source = packed_sequences(config.data)
     if source.tokenizer.checksum != loaded.meta["data"]["tokenizer"]:
         raise ValueError(
@@ -40,7 +40,7 @@ def finetune(config: FinetuneConfig, workdir: str | Path) -> TrainState:
         dataclasses.asdict(config) | {"started_from": loaded.identity},
         dataclasses.asdict(loaded.model_config),
         logic,
-        source.corpus.checksum,
+        source.corpus.split_checksum("train"),
         source.tokenizer.checksum,
     )
     describe = f"from {config.checkpoint}, length {config.data.length}"

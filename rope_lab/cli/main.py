@@ -1,6 +1,6 @@
 """The console entry `rope-lab`, and what the mains of experiments/ call.
 
-    rope-lab pretrain --config=configs/demo_pretrain.py --workdir=runs/a
+    rope-lab pretrain --config=configs/pretrain.py --workdir=runs/a
     python -m experiments.pretrain --config=... --workdir=...    the same
 
 Wrong input ends with one line and exit status 2; --traceback shows where it arose.
@@ -24,6 +24,7 @@ EXPERIMENTS = {
     "extrapolate": ("rope_lab.cli.extrapolate:extrapolate", "ExtrapolateConfig"),
     "demo": ("rope_lab.cli.demo:demo", "DemoConfig"),
 }
+_OVERRIDE = "--config."
 _WRONG_INPUT = (ValueError, OSError, NotImplementedError)
 
 
@@ -69,24 +70,40 @@ def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
 def _parse(name: str, values: flags.FlagValues, argv: Sequence[str]) -> tuple[Any, str]:
     from rope_lab.cli import config as config_module
 
-    before = sys.argv
-    try:
-        sys.argv = list(argv)  # where config_flags looks for --config.key=value
-        rest = values(list(argv))[1:]
-        if values.config is not None:
-            values.config.keys()  # a config file that could not be read raises here
-    except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
-        raise ValueError(str(error).strip("\"'")) from error
-    finally:
-        sys.argv = before
+    overrides = [arg for arg in argv if arg.startswith(_OVERRIDE)]
+    rest = _read_flags(values, [arg for arg in argv if arg not in overrides])
     if rest:
         raise ValueError(f"unexpected arguments {rest}; options begin with --")
     if values.config is None:
         raise ValueError("--config is missing: a Python file with get_config()")
     if values.workdir is None:
         raise ValueError("--workdir is missing: the folder of the run")
+    plain = values.config.to_dict()
+    for override in overrides:
+        config_module.override(plain, override.removeprefix(_OVERRIDE))
     dataclass = getattr(config_module, EXPERIMENTS[name][1])
-    return config_module.read(dataclass, values.config), values.workdir
+    return config_module.read(dataclass, plain), values.workdir
+
+
+def _read_flags(values: flags.FlagValues, argv: Sequence[str]) -> Sequence[str]:
+    """Set the flags, which runs the config file; returns what is left over."""
+    before = sys.argv
+    try:
+        sys.argv = list(argv)  # config_flags looks there, too
+        # It loads every file under this name, over what an earlier one left there.
+        sys.modules.pop("config_config", None)
+        rest = values(list(argv))[1:]
+        if values.config is not None:
+            values.config.keys()  # a config file that could not be read raises here
+    except flags.Error as error:
+        raise ValueError(str(error)) from error
+    except Exception as error:  # whatever a config file may raise
+        path = next((arg for arg in argv if arg.startswith("--config")), "--config")
+        lines = " ".join(str(error).split())
+        raise ValueError(f"{path}: {type(error).__name__}: {lines}") from error
+    finally:
+        sys.argv = before
+    return rest
 
 
 def _is_wrong_input(error: Exception) -> bool:

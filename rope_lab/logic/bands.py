@@ -258,7 +258,10 @@ def relative_positions(logic: PositionLogic, length: int) -> jax.Array:
 
 
 def _batched(positions: jax.Array) -> jax.Array:
-    positions = jnp.asarray(positions, jnp.int32)
+    positions = jnp.asarray(positions)
+    if not jnp.issubdtype(positions.dtype, jnp.integer):
+        raise ValueError(f"positions must be integers, got {positions.dtype}")
+    positions = positions.astype(jnp.int32)
     return positions[None] if positions.ndim == 1 else positions
 
 

@@ -9,6 +9,8 @@ import difflib
 import math
 from typing import Any
 
+import numpy as np
+
 from rope_lab.rotary.exact import is_traced
 
 DEFAULT_BASE = 10_000.0
@@ -26,9 +28,17 @@ SHARED_DEFAULTS = {
 def check_shared(name: str, head_dim: int, base: float, shared: dict) -> None:
     """Refuse shared options that are wrong, or mean nothing for this name."""
     log_n, train_length = shared["log_n"], shared["train_length"]
-    if head_dim < 1:
-        raise ValueError(f"head_dim must be at least 1, got {head_dim}")
-    if shared["softmax_scale"] is not None and not shared["softmax_scale"] > 0:
+    if not isinstance(head_dim, int | np.integer) or head_dim < 2 or head_dim % 2:
+        raise ValueError(
+            f"head_dim must be an even whole number, at least 2, got {head_dim!r}: a "
+            "plane of rotation is a pair of dimensions"
+        )
+    if not isinstance(shared["resonance"], bool):
+        raise ValueError(f"resonance is True or False, got {shared['resonance']!r}")
+    softmax_scale = shared["softmax_scale"]
+    if isinstance(softmax_scale, str) or not (
+        softmax_scale is None or softmax_scale > 0
+    ):
         raise ValueError(
             f"softmax_scale must be above 0, got {shared['softmax_scale']}; None is "
             "1 / sqrt(head_dim)"
@@ -89,7 +99,8 @@ def require_window_in_training(name: str, window: int, train_length) -> None:
 
 def require_whole(name: str, option: str, value: Any) -> int:
     """The value as an int of at least 1."""
-    if isinstance(value, bool) or int(value) != value or value < 1:
+    number = isinstance(value, int | float | np.number)
+    if not number or isinstance(value, bool) or int(value) != value or value < 1:
         raise ValueError(
             f"{name} needs {option} as a whole number of tokens, at least 1, "
             f"got {value!r}"

@@ -77,8 +77,15 @@ class Decoder(nnx.Module):
         x_BTE = apply_layers(layer, stacked, x_BTE, logics, self.config.remat)
         x_BTE = self.norm(x_BTE)
         if self.config.tied_embeddings:
-            return self.embed.attend(x_BTE).astype(jnp.float32)
-        return self.unembed(x_BTE).astype(jnp.float32)
+            kernel_EV = self.embed.embedding[...].T
+        else:
+            kernel_EV = self.unembed.kernel[...]
+        # In bfloat16 the factors are rounded, but never the sum: logits are float32.
+        return jnp.matmul(
+            x_BTE,
+            kernel_EV.astype(x_BTE.dtype),
+            preferred_element_type=jnp.float32,
+        )
 
 
 def init_model(config: ModelConfig, seed: int = 0) -> tuple[nnx.GraphDef, nnx.State]:

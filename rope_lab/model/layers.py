@@ -53,10 +53,19 @@ def apply_layers(
     in their leaves (frequencies), which are then scanned like parameters.
     """
     if remat:
-        layer = jax.checkpoint(layer)
+        layer = _rematerialised(layer)
     for run in plan([_kind(logic) for logic in logics]):
         x = _apply_run(layer, stacked, x, logics, run)
     return x
+
+
+def _rematerialised(layer: Callable) -> Callable:
+    """The layer, recomputed in the backward pass; the logic may be a plain callable."""
+
+    def apply(parameters, logic, x):
+        return jax.checkpoint(lambda p, x: layer(p, logic, x))(parameters, x)
+
+    return apply
 
 
 def _apply_run(layer, stacked, x, logics, run: Run):
@@ -68,7 +77,7 @@ def _apply_run(layer, stacked, x, logics, run: Run):
     scanned, shared = [], []  # per place in the period: what differs, what does not
     for place in range(run.period):
         members = logics[run.start + place : stop : run.period]
-        same = all(member is members[0] for member in members)
+        same = all(_same(member, members[0]) for member in members)
         shared.append(members[0] if same else None)
         scanned.append(None if same else _stack(members))
 
@@ -84,6 +93,14 @@ def _apply_run(layer, stacked, x, logics, run: Run):
         first = jax.tree.map(lambda leaf: leaf[0], (parameters, scanned))
         return body(x, first)[0]
     return jax.lax.scan(body, x, (parameters, scanned))[0]
+
+
+def _same(logic, other) -> bool:
+    return logic is other or (not _has_arrays(logic) and logic == other)
+
+
+def _has_arrays(logic) -> bool:
+    return not jax.tree_util.treedef_is_leaf(jax.tree.structure(logic))
 
 
 def _stack(logics: Sequence):

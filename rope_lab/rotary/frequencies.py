@@ -72,7 +72,7 @@ def rope(head_dim: int, base: Number = 10_000.0) -> Frequencies:
 
 def interpolated(head_dim: int, base: Number, scale: Number) -> Frequencies:
     """Position interpolation: theta_i / s (arXiv 2306.15595, eq. 4)."""
-    _require_positive(scale=scale)
+    (scale,) = _positive(scale=scale)
     return _frequencies(_geometric(head_dim, base) / scale)
 
 
@@ -82,13 +82,13 @@ def ntk_aware(head_dim: int, base: Number, scale: Number) -> Frequencies:
     Source: bloc97's original, and `rope_type="ntk"` elsewhere. Papers that write
     ``s * base`` mean `ntk_old`.
     """
-    _require_positive(scale=scale)
+    (scale,) = _positive(scale=scale)
     return _frequencies(_ntk(head_dim, base, scale))
 
 
 def ntk_old(head_dim: int, base: Number, scale: Number) -> Frequencies:
     """NTK-RoPE-old: base * s, no exponent (kexue.fm 9675)."""
-    _require_positive(scale=scale)
+    (scale,) = _positive(scale=scale)
     exponents = -_exponents(head_dim)
     return _frequencies(_geometric(head_dim, base) * exact.power(scale, exponents))
 
@@ -98,7 +98,7 @@ def ntk_fixed(head_dim: int, base: Number, scale: Number) -> Frequencies:
 
     Source: kexue.fm 9706, lambda = s**(2/d) once more than in `ntk_old`.
     """
-    _require_positive(scale=scale)
+    (scale,) = _positive(scale=scale)
     exponents = -(_exponents(head_dim) + 2.0 / head_dim)
     return _frequencies(_geometric(head_dim, base) * exact.power(scale, exponents))
 
@@ -111,7 +111,7 @@ def ntk_mixed(
     The last plane is theta / s for every exponent; 1 gives `ntk_fixed`, 0 gives
     `interpolated`. Source: kexue.fm 9706 (0.625); its LLaMA patch uses 0.75.
     """
-    _require_positive(scale=scale)
+    (scale,) = _positive(scale=scale)
     planes = _planes(head_dim)
     logs = np.log(np.arange(1, planes + 1) / planes)
     if exact.is_traced(exponent, scale):
@@ -136,7 +136,9 @@ def dynamic_ntk(
       scale: transformers' factor, *not* length / train_length; 1 gives the paper's
         s = length / L, 2 at length 2L gives s = 3.
     """
-    _require_positive(train_length=train_length, length=length, scale=scale)
+    train_length, length, scale = _positive(
+        train_length=train_length, length=length, scale=scale
+    )
     if exact.is_traced(train_length, length, scale):
         ratio = jnp.asarray(length, jnp.float32) / train_length
         return _frequencies(
@@ -172,7 +174,9 @@ def yarn(
       logit_scale: multiplies the logits; default (0.1 ln s + 1)**2 for s > 1, the
         square because the rotations of query and key both carry the paper's sqrt(1/t).
     """
-    _require_positive(scale=scale, train_length=train_length, beta_slow=beta_slow)
+    base, scale, train_length, beta_slow = _positive(
+        base=base, scale=scale, train_length=train_length, beta_slow=beta_slow
+    )
     if not exact.is_traced(beta_fast, beta_slow) and beta_fast <= beta_slow:
         raise ValueError(
             f"yarn needs beta_fast > beta_slow, got {beta_fast} <= {beta_slow}: "
@@ -248,7 +252,9 @@ def longrope(
       logit_scale: default 1 + ln s / ln L for s > 1, the square of transformers'
         attention factor (arXiv 2402.13753 and its released configs).
     """
-    _require_positive(scale=scale, train_length=train_length, length=length)
+    scale, train_length, length = _positive(
+        scale=scale, train_length=train_length, length=length
+    )
     planes = _planes(head_dim)
     factors = []
     for name, given in (
@@ -313,14 +319,14 @@ def p_rope(
         floor = jnp.floor if exact.is_traced(fraction) else np.floor
         kept = np.arange(theta.shape[0]) < floor(fraction * theta.shape[0])
     else:
-        _require_positive(train_length=train_length)
+        (train_length,) = _positive(train_length=train_length)
         kept = theta * train_length >= 2 * math.pi
     return _frequencies(theta * kept)
 
 
 def scaled_down(frequencies: Frequencies, divisor: float) -> Frequencies:
     """Every frequency over `divisor` (a plain number): Leaky ReRoPE's far band."""
-    _require_positive(divisor=divisor)
+    (divisor,) = _positive(divisor=divisor)
     high, low = frequencies.angular, frequencies.angular_low
     if not exact.is_traced(high, low, frequencies.logit_scale):
         return _frequencies(exact.join(high, low) / divisor, frequencies.logit_scale)
@@ -374,7 +380,7 @@ def _exponents(head_dim: int) -> np.ndarray:
 
 def _geometric(head_dim: int, base: Number) -> np.ndarray | jax.Array:
     exponents = _exponents(head_dim)
-    _require_positive(base=base)
+    (base,) = _positive(base=base)
     if not exact.is_traced(base) and base <= 1:
         raise ValueError(f"base must be above 1, got {base}")
     return exact.power(base, -exponents)
@@ -389,9 +395,13 @@ def _ntk(head_dim: int, base: Number, scale: Number) -> np.ndarray | jax.Array:
     return _geometric(head_dim, base) * exact.power(scale, exponents)
 
 
-def _require_positive(**values: Number) -> None:
+def _positive(**values: Number) -> list[Number]:
+    """The values, in float64 unless traced; refuses what is not a number above 0."""
+    numbers = []
     for name, value in values.items():
-        if exact.is_traced(value):
-            continue
-        if isinstance(value, str) or not value > 0:
-            raise ValueError(f"{name} must be a number above 0, got {value!r}")
+        if not exact.is_traced(value):
+            if isinstance(value, str) or not 0 < value < math.inf:
+                raise ValueError(f"{name} must be a number above 0, got {value!r}")
+            value = np.float64(value)
+        numbers.append(value)
+    return numbers

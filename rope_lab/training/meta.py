@@ -37,7 +37,7 @@ def run_meta(
       config: the whole configuration of the run, nested plain dicts.
       model: the fields of its ModelConfig.
       logic: the encoding it trains with: one position logic or one per layer.
-      corpus_checksum: as `Corpus.checksum`.
+      corpus_checksum: of the documents trained on, `Corpus.split_checksum`.
       tokenizer_checksum: as `Tokenizer.checksum`.
     """
     meta = {

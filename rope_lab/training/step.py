@@ -85,7 +85,12 @@ def _gradients(objective, params, batch, logic, accumulation_steps):
 
     micro = jax.tree.map(lambda x: _split(x, accumulation_steps), batch)
     first = jax.tree.map(lambda x: x[0], micro)
-    shapes = jax.eval_shape(differentiate, params, first, logic, total_weight)
+    # The logic stays outside of the arguments: it may hold a plain callable.
+    shapes = jax.eval_shape(
+        lambda params, batch: differentiate(params, batch, logic, total_weight),
+        params,
+        first,
+    )
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     return jax.lax.scan(accumulate, zeros, micro)[0]
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from ml_collections import ConfigDict
 
-from rope_lab.cli.config import PretrainConfig, read
+from rope_lab.cli.config import ExtrapolateConfig, PretrainConfig, override, read
 from rope_lab.cli.specs import resolve
 
 
@@ -41,6 +41,26 @@ def test_a_missing_key_is_named(settings):
     del settings["data"]["batch_size"]
     with pytest.raises(ValueError, match=r"config\.data\.batch_size is missing"):
         read(PretrainConfig, settings)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "value"),
+    [("8", 8), ("0.5", 0.5), ("True", True), ("false", False), ("None", None)],
+)
+def test_an_override_is_a_literal(settings, assignment, value):
+    override(settings, f"model.new={assignment}")
+    assert settings["model"]["new"] is value or settings["model"]["new"] == value
+
+
+def test_an_override_that_is_no_literal_is_text(settings):
+    override(settings, "model.logic.name=rerope")
+    assert settings["model"]["logic"] == {"name": "rerope"}
+
+
+def test_elements_of_lists_are_checked():
+    values = {"models": {"pretrained": "x"}, "encodings": [], "lengths": ["a"]}
+    with pytest.raises(ValueError, match=r"config\.lengths\[0\] must be a int"):
+        read(ExtrapolateConfig, values)
 
 
 def test_length_words_become_tokens():

@@ -49,6 +49,30 @@ def test_a_misspelt_override_is_one_message(capsys, settings, write_config, tmp_
     assert "num_layres" in line
 
 
+def test_a_key_the_file_leaves_out_can_be_overridden(
+    capsys, settings, write_config, tmp_path
+):
+    config = write_config(settings)
+    line = message(capsys, "pretrain", config, tmp_path, "--config.model.dtype=float17")
+    assert "model.dtype must be one of" in line and "float17" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("def get_config(:\n", "SyntaxError"),
+        ("import no_such_module\n", "no_such_module"),
+        ("def get_config():\n    return {}['a']\n", "KeyError"),
+        ("x = 1\n", "get_config"),
+    ],
+)
+def test_a_broken_config_file_is_one_message(capsys, tmp_path, text, expected):
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    line = message(capsys, "pretrain", path, tmp_path / "run")
+    assert expected in line and "broken.py" in line
+
+
 def test_an_empty_corpus_is_one_message(capsys, settings, write_config, tmp_path):
     (tmp_path / "empty").mkdir()
     settings["data"]["corpus"] = str(tmp_path / "empty")

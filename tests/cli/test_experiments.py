@@ -94,6 +94,21 @@ def test_a_wrong_encoding_stops_the_demo_before_it_trains(
     assert not (tmp_path / "demo" / "pretrain").exists()
 
 
+def test_a_wrong_fine_tuning_logic_stops_the_demo_before_it_trains(
+    settings, write_config, tmp_path, capsys
+):
+    values = {
+        "pretrain": settings,
+        "finetune": {"YaRN": {**settings, "logic": {"name": "yran"}}},
+        "extrapolate": {"lengths": [32], "encodings": []},
+    }
+    del values["finetune"]["YaRN"]["model"]
+    with pytest.raises(SystemExit):
+        run("demo", write_config(values), tmp_path / "demo")
+    assert "did you mean 'yarn'" in capsys.readouterr().err
+    assert not (tmp_path / "demo" / "pretrain").exists()
+
+
 def test_fine_tuning_starts_from_the_checkpoint_and_records_its_encoding(
     settings, write_config, tmp_path
 ):
@@ -159,8 +174,9 @@ def test_a_plain_callable_trains_and_evaluates(corpus, tmp_path):
         num_heads=2,
         num_kv_heads=1,
         head_dim=8,
+        remat=True,
     )
-    training = TrainingConfig(num_steps=30, learning_rate=0.01)
+    training = TrainingConfig(num_steps=30, learning_rate=0.01, accumulation_steps=2)
     graphdef, params = init_model(model)
     optimizer = make_optimizer(training)
     state = init_state(params, optimizer, training)

@@ -50,34 +50,9 @@ def demo(config: DemoConfig, workdir: str | Path) -> dict[str, Any]:
     Every section of the config is checked before the first phase begins.
     """
     workdir = Path(workdir)
-    _refuse(config.finetune, "checkpoint", "the demo's own pretraining")
-    _refuse({"extrapolate": config.extrapolate}, "models", "the demo's own")
     folders = {label: workdir / f"finetune-{_slug(label)}" for label in config.finetune}
-    tunings = {
-        label: read(
-            FinetuneConfig,
-            {**section, "checkpoint": str(workdir / "pretrain")},
-            f"config.finetune[{label!r}]",
-        )
-        for label, section in config.finetune.items()
-    }
-    measuring = read(
-        ExtrapolateConfig,
-        {
-            **config.extrapolate,
-            "models": {
-                PRETRAINED: str(workdir / "pretrain"),
-                **{label: str(folder) for label, folder in folders.items()},
-            },
-        },
-        "config.extrapolate",
-    )
-    model_config = config.pretrain.model.model_config(vocab_size=1)
-    trained = config.pretrain.data.length
-    build_logic(config.pretrain.model.logic, model_config)
-    for tuning in tunings.values():
-        build_logic(resolve(tuning.logic, trained, tuning.data.length), model_config)
-    check_encodings(measuring, model_config, trained)
+    tunings, measuring = _sections(config, workdir / "pretrain", folders)
+    _check_logics(config, tunings, measuring)
     phases = len(tunings) + 2
     with _phase(workdir, f"1/{phases} pretrain"):
         pretrain(config.pretrain, workdir / "pretrain")
@@ -92,13 +67,41 @@ def demo(config: DemoConfig, workdir: str | Path) -> dict[str, Any]:
         name: read_metrics(folder)
         for name, folder in {PRETRAINED: workdir / "pretrain", **folders}.items()
     }
-    figures = draw_figures(
-        results, workdir, load_checkpoint(workdir / "pretrain"), curves
-    )
+    pretrained = load_checkpoint(workdir / "pretrain")
+    figures = draw_figures(results, workdir, pretrained, curves)
     report = write_report(workdir / "report.html", results, figures)
     print_table(results)
     print(f"\n{report}\n{workdir / 'results.json'}")
     return results
+
+
+def _sections(
+    config: DemoConfig, pretrained: Path, folders: dict[str, Path]
+) -> tuple[dict[str, FinetuneConfig], ExtrapolateConfig]:
+    """The fine-tunings and the measurement, with the folders of this run filled in."""
+    _refuse(config.finetune, "checkpoint", "the demo's own pretraining")
+    _refuse({"extrapolate": config.extrapolate}, "models", "the demo's own")
+    tunings = {}
+    for label, section in config.finetune.items():
+        section = {**section, "checkpoint": str(pretrained)}
+        where = f"config.finetune[{label!r}]"
+        tunings[label] = read(FinetuneConfig, section, where)
+    models = {PRETRAINED: pretrained, **folders}
+    models = {label: str(folder) for label, folder in models.items()}
+    section = {**config.extrapolate, "models": models}
+    return tunings, read(ExtrapolateConfig, section, "config.extrapolate")
+
+
+def _check_logics(
+    config: DemoConfig, tunings: dict[str, FinetuneConfig], measuring: ExtrapolateConfig
+) -> None:
+    """Builds every logic that some phase will need; raises ValueError if one cannot."""
+    model_config = config.pretrain.model.model_config(vocab_size=1)
+    trained = config.pretrain.data.length
+    build_logic(config.pretrain.model.logic, model_config)
+    for tuning in tunings.values():
+        build_logic(resolve(tuning.logic, trained, tuning.data.length), model_config)
+    check_encodings(measuring, model_config, trained)
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ demo: $(VENV)/.has-demo
 	@echo "Open $(DEMO)/report.html; the numbers are in $(DEMO)/results.json"
 
 test: $(VENV)/.has-test
-	$(RUN) -m pytest -n $(WORKERS) $(PYTEST)
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST)
 
 # The lower bounds of setup.py are claims: this installs exactly those versions.
 test-oldest:

@@ -1,9 +1,7 @@
 """Pure functions of rotary position encodings: frequencies, angles, matrices."""
 
 from rope_lab.rotary.frequencies import (
-    Frequencies,
     dynamic_ntk,
-    from_angular,
     interpolated,
     llama3,
     longrope,
@@ -14,9 +12,13 @@ from rope_lab.rotary.frequencies import (
     p_rope,
     partial,
     rope,
+    yarn,
+)
+from rope_lab.rotary.planes import (
+    Frequencies,
+    make_frequencies,
     scaled_down,
     unrotated,
-    yarn,
 )
 from rope_lab.rotary.relative import piecewise_relative
 from rope_lab.rotary.resonance import critical_dimension, resonance
@@ -27,10 +29,10 @@ __all__ = [
     "angles",
     "critical_dimension",
     "dynamic_ntk",
-    "from_angular",
     "interpolated",
     "llama3",
     "longrope",
+    "make_frequencies",
     "ntk_aware",
     "ntk_fixed",
     "ntk_mixed",

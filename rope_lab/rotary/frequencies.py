@@ -11,7 +11,6 @@ raise ValueError; traced ones cannot be.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import jax
@@ -19,42 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rope_lab.rotary import exact
+from rope_lab.rotary.planes import Frequencies, Number, make_frequencies, positive
 from rope_lab.rotary.ramps import clip, index_ramp, rotation_ramp
-
-Number = float | int | jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Frequencies:
-    """What a scaling method decides: how fast each plane turns, and the temperature.
-
-    The same leaves for every method, so that a sweep over methods is a `jax.vmap`.
-
-    Attributes:
-      angular: float32[P], radians per token; 0 for a plane that does not turn.
-      angular_low: float32[P], what float32 lost: angular + angular_low is the value.
-      logit_scale: float32[], multiplies every logit beside the softmax scale (YaRN,
-        LongRoPE); 1 elsewhere.
-    """
-
-    angular: jax.Array | np.ndarray
-    angular_low: jax.Array | np.ndarray
-    logit_scale: jax.Array | np.ndarray
-
-    @property
-    def planes(self) -> int:
-        """P, the number of planes; the rotated dims are the first 2 * P."""
-        return self.angular.shape[-1]
-
-    @property
-    def wavelengths(self) -> jax.Array | np.ndarray:
-        """float32[P], tokens per turn: 2*pi/angular; inf for a plane that rests."""
-        if exact.is_traced(self.angular, self.angular_low):
-            turning = self.angular > 0
-            safe = jnp.where(turning, self.angular, 1.0)
-            return jnp.where(turning, 2 * math.pi / safe, jnp.inf)
-        return _wavelengths64(self).astype(np.float32)
 
 
 def rope(head_dim: int, base: Number = 10_000.0) -> Frequencies:
@@ -67,13 +32,13 @@ def rope(head_dim: int, base: Number = 10_000.0) -> Frequencies:
     >>> [round(float(w), 1) for w in rope(8).wavelengths]
     [6.3, 62.8, 628.3, 6283.2]
     """
-    return _frequencies(_geometric(head_dim, base))
+    return make_frequencies(_geometric(head_dim, base))
 
 
 def interpolated(head_dim: int, base: Number, scale: Number) -> Frequencies:
     """Position interpolation: theta_i / s (arXiv 2306.15595, eq. 4)."""
-    (scale,) = _positive(scale=scale)
-    return _frequencies(_geometric(head_dim, base) / scale)
+    (scale,) = positive(scale=scale)
+    return make_frequencies(_geometric(head_dim, base) / scale)
 
 
 def ntk_aware(head_dim: int, base: Number, scale: Number) -> Frequencies:
@@ -82,15 +47,15 @@ def ntk_aware(head_dim: int, base: Number, scale: Number) -> Frequencies:
     Source: bloc97's original, and `rope_type="ntk"` elsewhere. Papers that write
     ``s * base`` mean `ntk_old`.
     """
-    (scale,) = _positive(scale=scale)
-    return _frequencies(_ntk(head_dim, base, scale))
+    (scale,) = positive(scale=scale)
+    return make_frequencies(_ntk(head_dim, base, scale))
 
 
 def ntk_old(head_dim: int, base: Number, scale: Number) -> Frequencies:
     """NTK-RoPE-old: base * s, no exponent (kexue.fm 9675)."""
-    (scale,) = _positive(scale=scale)
+    (scale,) = positive(scale=scale)
     exponents = -_exponents(head_dim)
-    return _frequencies(_geometric(head_dim, base) * exact.power(scale, exponents))
+    return make_frequencies(_geometric(head_dim, base) * exact.power(scale, exponents))
 
 
 def ntk_fixed(head_dim: int, base: Number, scale: Number) -> Frequencies:
@@ -98,9 +63,9 @@ def ntk_fixed(head_dim: int, base: Number, scale: Number) -> Frequencies:
 
     Source: kexue.fm 9706, lambda = s**(2/d) once more than in `ntk_old`.
     """
-    (scale,) = _positive(scale=scale)
+    (scale,) = positive(scale=scale)
     exponents = -(_exponents(head_dim) + 2.0 / head_dim)
-    return _frequencies(_geometric(head_dim, base) * exact.power(scale, exponents))
+    return make_frequencies(_geometric(head_dim, base) * exact.power(scale, exponents))
 
 
 def ntk_mixed(
@@ -111,7 +76,7 @@ def ntk_mixed(
     The last plane is theta / s for every exponent; 1 gives `ntk_fixed`, 0 gives
     `interpolated`. Source: kexue.fm 9706 (0.625); its LLaMA patch uses 0.75.
     """
-    (scale,) = _positive(scale=scale)
+    (scale,) = positive(scale=scale)
     planes = _planes(head_dim)
     logs = np.log(np.arange(1, planes + 1) / planes)
     if exact.is_traced(exponent, scale):
@@ -119,7 +84,7 @@ def ntk_mixed(
         factors = jnp.exp(-share * jnp.log(jnp.asarray(scale, jnp.float32)))
     else:
         factors = np.float64(scale) ** -np.exp(exponent * logs)
-    return _frequencies(_geometric(head_dim, base) * factors)
+    return make_frequencies(_geometric(head_dim, base) * factors)
 
 
 def dynamic_ntk(
@@ -136,16 +101,16 @@ def dynamic_ntk(
       scale: transformers' factor, *not* length / train_length; 1 gives the paper's
         s = length / L, 2 at length 2L gives s = 3.
     """
-    train_length, length, scale = _positive(
+    train_length, length, scale = positive(
         train_length=train_length, length=length, scale=scale
     )
     if exact.is_traced(train_length, length, scale):
         ratio = jnp.asarray(length, jnp.float32) / train_length
-        return _frequencies(
+        return make_frequencies(
             _ntk(head_dim, base, jnp.maximum(1.0, scale * ratio - (scale - 1.0)))
         )
     grown = max(1.0, float(scale) * float(length) / float(train_length) - (scale - 1))
-    return _frequencies(_ntk(head_dim, base, grown))
+    return make_frequencies(_ntk(head_dim, base, grown))
 
 
 def yarn(
@@ -174,7 +139,7 @@ def yarn(
       logit_scale: multiplies the logits; default (0.1 ln s + 1)**2 for s > 1, the
         square because the rotations of query and key both carry the paper's sqrt(1/t).
     """
-    base, scale, train_length, beta_slow = _positive(
+    base, scale, train_length, beta_slow = positive(
         base=base, scale=scale, train_length=train_length, beta_slow=beta_slow
     )
     if not exact.is_traced(beta_fast, beta_slow) and beta_fast <= beta_slow:
@@ -197,7 +162,7 @@ def yarn(
     if logit_scale is None:
         log = jnp.log if exact.is_traced(scale) else np.log
         logit_scale = (0.1 * clip(log(scale), 0.0, None) + 1.0) ** 2
-    return _frequencies(theta * (kept + (1.0 - kept) / scale), logit_scale)
+    return make_frequencies(theta * (kept + (1.0 - kept) / scale), logit_scale)
 
 
 def llama3(
@@ -252,7 +217,7 @@ def longrope(
       logit_scale: default 1 + ln s / ln L for s > 1, the square of transformers'
         attention factor (arXiv 2402.13753 and its released configs).
     """
-    scale, train_length, length = _positive(
+    scale, train_length, length = positive(
         scale=scale, train_length=train_length, length=length
     )
     planes = _planes(head_dim)
@@ -275,7 +240,7 @@ def longrope(
         logit_scale = 1.0 + clip(log(scale), 0.0, None) / log(train_length)
     where = jnp.where if exact.is_traced(train_length, length) else np.where
     chosen = where(length > train_length, factors[1], factors[0])
-    return _frequencies(_geometric(head_dim, base) / chosen, logit_scale)
+    return make_frequencies(_geometric(head_dim, base) / chosen, logit_scale)
 
 
 def partial(head_dim: int, base: Number, fraction: float) -> Frequencies:
@@ -291,7 +256,7 @@ def partial(head_dim: int, base: Number, fraction: float) -> Frequencies:
             f"partial needs int(head_dim * fraction) even, from 2 to {head_dim}; "
             f"got int({head_dim} * {fraction}) = {rotary_dim}"
         )
-    return _frequencies(_geometric(rotary_dim, base))
+    return make_frequencies(_geometric(rotary_dim, base))
 
 
 def p_rope(
@@ -319,49 +284,9 @@ def p_rope(
         floor = jnp.floor if exact.is_traced(fraction) else np.floor
         kept = np.arange(theta.shape[0]) < floor(fraction * theta.shape[0])
     else:
-        (train_length,) = _positive(train_length=train_length)
+        (train_length,) = positive(train_length=train_length)
         kept = theta * train_length >= 2 * math.pi
-    return _frequencies(theta * kept)
-
-
-def scaled_down(frequencies: Frequencies, divisor: float) -> Frequencies:
-    """Every frequency over `divisor` (a plain number): Leaky ReRoPE's far band."""
-    (divisor,) = _positive(divisor=divisor)
-    high, low = frequencies.angular, frequencies.angular_low
-    if not exact.is_traced(high, low, frequencies.logit_scale):
-        return _frequencies(exact.join(high, low) / divisor, frequencies.logit_scale)
-    quotient, rest = exact.divide(high, low, divisor)
-    return Frequencies(quotient, rest, frequencies.logit_scale)
-
-
-def unrotated() -> Frequencies:
-    """No planes at all: every dimension passes unturned (NoPE)."""
-    return _frequencies(np.zeros(0))
-
-
-def from_angular(angular: np.ndarray, logit_scale: Number = 1.0) -> Frequencies:
-    """Frequencies of your own: radians per token, [P]; float64 keeps both halves."""
-    return _frequencies(angular, logit_scale)
-
-
-def _frequencies(angular: np.ndarray | jax.Array, logit_scale: Number = 1.0):
-    """The pytree, from float64 on the host or float32 when traced."""
-    if exact.is_traced(angular):
-        high = jnp.asarray(angular, jnp.float32)
-        low = jnp.zeros_like(high)
-    else:
-        high, low = exact.split(angular)
-    if exact.is_traced(logit_scale):
-        logit_scale = jnp.asarray(logit_scale, jnp.float32)
-    else:
-        logit_scale = np.asarray(logit_scale, np.float32)
-    return Frequencies(high, low, logit_scale)
-
-
-def _wavelengths64(frequencies: Frequencies) -> np.ndarray:
-    angular = exact.join(frequencies.angular, frequencies.angular_low)
-    turning = angular > 0
-    return np.where(turning, 2 * np.pi / np.where(turning, angular, 1.0), np.inf)
+    return make_frequencies(theta * kept)
 
 
 def _planes(head_dim: int) -> int:
@@ -380,7 +305,7 @@ def _exponents(head_dim: int) -> np.ndarray:
 
 def _geometric(head_dim: int, base: Number) -> np.ndarray | jax.Array:
     exponents = _exponents(head_dim)
-    (base,) = _positive(base=base)
+    (base,) = positive(base=base)
     if not exact.is_traced(base) and base <= 1:
         raise ValueError(f"base must be above 1, got {base}")
     return exact.power(base, -exponents)
@@ -393,15 +318,3 @@ def _ntk(head_dim: int, base: Number, scale: Number) -> np.ndarray | jax.Array:
         )
     exponents = -_exponents(head_dim) * head_dim / (head_dim - 2)
     return _geometric(head_dim, base) * exact.power(scale, exponents)
-
-
-def _positive(**values: Number) -> list[Number]:
-    """The values, in float64 unless traced; refuses what is not a number above 0."""
-    numbers = []
-    for name, value in values.items():
-        if not exact.is_traced(value):
-            if isinstance(value, str) or not 0 < value < math.inf:
-                raise ValueError(f"{name} must be a number above 0, got {value!r}")
-            value = np.float64(value)
-        numbers.append(value)
-    return numbers

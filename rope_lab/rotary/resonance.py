@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rope_lab.rotary import exact
-from rope_lab.rotary.frequencies import Frequencies, _wavelengths64, from_angular
+from rope_lab.rotary.planes import Frequencies, make_frequencies, wavelengths64
 
 
 def resonance(frequencies: Frequencies) -> Frequencies:
@@ -21,8 +21,8 @@ def resonance(frequencies: Frequencies) -> Frequencies:
     if exact.is_traced(high, low, frequencies.logit_scale):
         high, low = exact.whole_wavelengths(high, low)
         return Frequencies(high, low, frequencies.logit_scale)
-    wavelengths = np.maximum(np.rint(_wavelengths64(frequencies)), 1.0)  # inf stays
-    return from_angular(2 * np.pi / wavelengths, frequencies.logit_scale)
+    wavelengths = np.maximum(np.rint(wavelengths64(frequencies)), 1.0)  # inf stays
+    return make_frequencies(2 * np.pi / wavelengths, frequencies.logit_scale)
 
 
 def critical_dimension(frequencies: Frequencies, train_length: float) -> int:
@@ -37,5 +37,5 @@ def critical_dimension(frequencies: Frequencies, train_length: float) -> int:
             "outside jit, vmap and grad"
         )
     # A pair of float32 holds a whole wavelength to 2**-48, perhaps from below.
-    slow = _wavelengths64(frequencies) >= train_length * (1 - 1e-12)
+    slow = wavelengths64(frequencies) >= train_length * (1 - 1e-12)
     return int(np.argmax(slow)) if slow.any() else frequencies.planes

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from rope_lab.rotary import exact
-from rope_lab.rotary.frequencies import Frequencies
+from rope_lab.rotary.planes import Frequencies
 
 Layout = Literal["half", "interleaved"]
 

@@ -202,7 +202,7 @@ def test_rows_are_measured_again_only_if_something_they_depend_on_changed(
 def test_a_logic_put_together_by_hand_is_known_by_its_values(tmp_path, measured):
     path = tmp_path / "results.json"
     for frequency in (0.5, 0.5, 0.25):
-        bands = (Band(rotary.from_angular(np.full(4, frequency))),)
+        bands = (Band(rotary.make_frequencies(np.full(4, frequency))),)
         logic = dataclasses.replace(ROPE, bands=bands, record=Unkeyed(None))
         evaluate(path, [Row("Mine", lambda _, x=logic: x)], text={L: TEXT[L]})
     assert measured == ["Mine", "Mine"]

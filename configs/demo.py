@@ -5,8 +5,9 @@
 
 Took 14 to 16 minutes on 2 cores of an AMD EPYC without AVX-512, installation aside
 (pretraining 8:20 to 9:40, the fine-tunings 0:47 each, measuring 4:10). Seed 0; results
-at commit 7c5c510 in docs/demo_results.json, the same twice to six digits. Loss in nats per token at
-128 and at 1024 tokens, and the paired difference to truncated context beyond 128:
+at commit 7c5c510 in docs/demo_results.json, the same twice to six digits. Loss in nats
+per token at 128 and at 1024 tokens, and the paired difference to truncated context
+beyond 128:
 
     truncated                   3.090  3.029
     ReRoPE w=L/2                3.089  3.036  +0.007 [+0.004, +0.011]

@@ -48,13 +48,17 @@ def power(base: float | jax.Array, exponents: np.ndarray) -> np.ndarray | jax.Ar
     exponents = np.asarray(exponents, np.float64)
     if not is_traced(base):
         return np.float64(base) ** exponents
-    coarse = np.round(exponents * 2**_CHUNK_BITS) / 2**_CHUNK_BITS
-    fine = (exponents - coarse).astype(np.float32)
-    coarse = coarse.astype(np.float32)
+    coarse, fine = halves(exponents)
     log_high, log_low = log2(base)  # log_high has at most 12 bits: exact products
     whole = jnp.round(log_high * coarse)
     rest = (log_high * coarse - whole) + (log_high * fine + log_low * (coarse + fine))
     return jnp.ldexp(jnp.exp2(rest), whole.astype(jnp.int32))
+
+
+def halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float64 below one as a multiple of 2**-12 and the rest, float32 both."""
+    coarse = np.round(values * 2**_CHUNK_BITS) / 2**_CHUNK_BITS
+    return coarse.astype(np.float32), (values - coarse).astype(np.float32)
 
 
 def log2(value: jax.Array | float) -> tuple[jax.Array, jax.Array]:

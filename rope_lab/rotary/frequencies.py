@@ -156,7 +156,7 @@ def yarn(
                 "truncate rounds the ends of the index ramp; it means nothing with "
                 "ramp='rotations'"
             )
-        kept = rotation_ramp(theta, train_length, beta_fast, beta_slow)
+        kept = rotation_ramp(head_dim, base, train_length, beta_fast, beta_slow)
     else:
         raise ValueError(f"ramp must be 'index' or 'rotations', got {ramp!r}")
     if logit_scale is None:

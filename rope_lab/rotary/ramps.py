@@ -14,11 +14,25 @@ import numpy as np
 
 from rope_lab.rotary import exact
 
+_TURN = round(math.log2(2 * math.pi) * 128) / 128  # a pair, as those of exact.log2
+_TURN_REST = math.log2(2 * math.pi) - _TURN
 
-def rotation_ramp(theta, train_length, beta_fast, beta_slow):
+
+def rotation_ramp(head_dim, base, train_length, beta_fast, beta_slow):
     """[P] shares, linear in the turns that a plane makes within train_length tokens."""
-    turns = train_length * theta / (2 * math.pi)
-    return clip((turns - beta_slow) / (beta_fast - beta_slow))
+    exponents = np.arange(head_dim // 2) * (2.0 / head_dim)
+    if not exact.is_traced(base, train_length, beta_fast, beta_slow):
+        turns = train_length * base**-exponents / (2 * np.pi)
+        return clip((turns - beta_slow) / (beta_fast - beta_slow))
+    # Near beta_slow the difference would cancel: beta_slow * (2**octaves - 1) does not.
+    logs = [exact.log2(value) for value in (base, train_length, beta_slow)]
+    coarse, fine = exact.halves(exponents)
+    octaves = (logs[1][0] - logs[2][0] - _TURN) - logs[0][0] * coarse
+    octaves += (logs[1][1] - logs[2][1] - _TURN_REST) - (
+        logs[0][0] * fine + logs[0][1] * (coarse + fine)
+    )
+    beyond = beta_slow * jnp.expm1(math.log(2.0) * octaves)
+    return clip(beyond / (beta_fast - beta_slow))
 
 
 def index_ramp(head_dim, base, train_length, beta_fast, beta_slow, truncate):
@@ -42,14 +56,13 @@ def index_ramp(head_dim, base, train_length, beta_fast, beta_slow, truncate):
 def _traced_index_ramp(planes, base, train_length, ends, truncate):
     """The same in pairs of float32: a slow plane shows an error scale times larger."""
     logs = [exact.log2(value) for value in (base, train_length)]
-    turn = round(math.log2(2 * math.pi) * 128) / 128  # a pair as those of exact.log2
-    turn_rest = math.log2(2 * math.pi) - turn
     found = []
     for turns, round_outwards, bound in ends:
         log_turns = exact.log2(turns)
-        high = logs[1][0] - log_turns[0] - turn
-        low = logs[1][1] - log_turns[1] - turn_rest
-        place, rest = (len(planes) * part for part in exact.divide(high, low, *logs[0]))
+        high = logs[1][0] - log_turns[0] - _TURN
+        low = logs[1][1] - log_turns[1] - _TURN_REST
+        count = len(planes)  # times 12 bits: exact before the division, not after
+        place, rest = exact.divide(count * high, count * low, *logs[0])
         if truncate:
             place, rest = round_outwards(place + rest), 0.0
         outside = place + rest < bound if bound == 0 else place + rest > bound

@@ -297,3 +297,21 @@ WRONG = [
 def test_a_wrong_argument_raises_and_is_named(name, arguments, options, word):
     with pytest.raises(ValueError, match=word):
         getattr(rotary, name)(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "head_dim", "base", "scale", "length", "options"),
+    [  # found by search where the ramp ends, with planes no power of two
+        ("yarn", 22, 429.1236572265625, 30.830102920532227, 1707, {"truncate": False}),
+        ("llama3", 256, 1207.3018798828125, 30.174104690551758, 6469, {}),
+    ],
+)
+def test_traced_ramps_keep_their_promise_at_the_slow_end(
+    name, head_dim, base, scale, length, options
+):
+    method = getattr(rotary, name)
+    found = jax.jit(lambda b, s: method(head_dim, b, s, length, **options))(base, scale)
+    exact, _ = oracle.frequencies(
+        name, head_dim, base, scale=scale, train_length=length, **options
+    )
+    np.testing.assert_allclose(np.asarray(found.angular, np.float64), exact, 1e-6)

@@ -13,11 +13,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from rope_lab.attention.dense import dense
+from rope_lab.attention.operands import make_layout
+from rope_lab.attention.tiled import tiled
 from rope_lab.logic import PositionLogic
 
-__all__ = ["attend", "dense"]
+__all__ = ["attend", "dense", "tiled"]
 
 _KNOWN = ("auto", "dense", "tiled", "gpu", "tpu")
+# Pairs of a query and a key from which on tiles are faster than a whole matrix on a
+# CPU; measured by `python -m benchmarks.crossover`.
+TILED_FROM = 512 * 512
 Segments = Int[Array, "B S"] | tuple[Int[Array, "B T"], Int[Array, "B S"]]
 
 
@@ -55,10 +60,6 @@ def attend(
     """
     if implementation not in _KNOWN:
         raise ValueError(f"implementation must be one of {_KNOWN}: {implementation!r}")
-    if implementation not in ("auto", "dense"):
-        raise NotImplementedError(
-            f"implementation={implementation!r} is not built yet; use 'dense' or 'auto'"
-        )
     if context_axis is not None:
         raise NotImplementedError(
             f"context_axis={context_axis!r} is not built yet; leave it None"
@@ -68,14 +69,21 @@ def attend(
     query_positions, key_positions = _positions(
         query_positions, key_positions, q_BTHD.shape[0], queries, keys
     )
-    visible_BTS = query_positions[:, :, None] >= key_positions[:, None, :]
+    segments = None
     if segment_ids is not None:
-        visible_BTS = visible_BTS & _same_segment(
-            segment_ids, q_BTHD.shape[0], queries, keys
+        segments = _segment_pair(segment_ids, q_BTHD.shape[0], queries, keys)
+    chosen = implementation
+    if implementation == "auto":
+        chosen = "tiled" if queries * keys >= TILED_FROM else "dense"
+    if chosen == "dense":
+        visible_BTS = query_positions[:, :, None] >= key_positions[:, None, :]
+        if segments is not None:
+            visible_BTS = visible_BTS & _same_segment(*segments)
+        return dense(
+            q_BTHD, k_BSKD, v_BSKC, logic, query_positions, key_positions, visible_BTS
         )
-    return dense(
-        q_BTHD, k_BSKD, v_BSKC, logic, query_positions, key_positions, visible_BTS
-    )
+    layout = make_layout(logic, query_positions, key_positions, segments)
+    return tiled(q_BTHD, k_BSKD, v_BSKC, logic, layout)
 
 
 def _check_shapes(q_BTHD: jax.Array, k_BSKD: jax.Array, v_BSKC: jax.Array) -> None:
@@ -117,9 +125,8 @@ def _positions(query_positions, key_positions, batch: int, queries: int, keys: i
     return checked
 
 
-def _same_segment(
-    segment_ids: Segments, batch: int, queries: int, keys: int
-) -> jax.Array:
+def _segment_pair(segment_ids: Segments, batch: int, queries: int, keys: int):
+    """Segments of queries [1 or B, T] and of keys [1 or B, S]."""
     if isinstance(segment_ids, (tuple, list)):
         query_segments, key_segments = segment_ids
     else:
@@ -130,5 +137,9 @@ def _same_segment(
             f"segment_ids of shapes {query_segments.shape} and {key_segments.shape} do "
             f"not fit: expected [{batch}, {queries}] and [{batch}, {keys}]"
         )
-    same = query_segments[:, :, None] == key_segments[:, None, :]
-    return same & (key_segments[:, None, :] != 0)
+    return jnp.asarray(query_segments), jnp.asarray(key_segments)
+
+
+def _same_segment(queries_BT: jax.Array, keys_BS: jax.Array) -> jax.Array:
+    same = queries_BT[:, :, None] == keys_BS[:, None, :]
+    return same & (keys_BS[:, None, :] != 0)

@@ -1,6 +1,6 @@
 """Bands and the position logic: the one value that every reader of an encoding reads.
 
-    logit(i, j) = temperature(i) * rotary(q_i, k_j, angle(i, j))
+    logit(i, j) = temperature(i) * rotary(q_i, k_j, angle(i, j)) + bias(i, j)
 
 The angle is that of the band which holds key j for query i. A picture asks a logic for
 its relative positions, dense attention for its logits, tiled attention for its bands;
@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from rope_lab import rotary
+from rope_lab.logic.biases import Bias
 from rope_lab.logic.temperature import Temperature
 
 Map = Callable[[jax.Array], jax.Array]
@@ -159,20 +160,39 @@ class Record:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PositionLogic:
-    """A position encoding as a value: bands, temperature, layout.
+    """A position encoding as a value: bands, bias, temperature, layout.
 
-    A pytree whose leaves are the frequencies. Build one with `position_logic`.
+    A pytree whose leaves are the frequencies and what the bias learns. Build one with
+    `position_logic`.
+
+    Attributes:
+      bands: disjoint in the keys they hold for any query.
+      temperature: multiplies the rotary products, not the bias.
+      layout: "half" or "interleaved", see `rotary.rotate`.
+      bias: added to the logits, or None.
+      key_sets: per band the number of its key rotation, counted from 0: bands of one
+        number turn each key by the same angle, so a cache stores it once. None: every
+        band has its own.
     """
 
     bands: tuple[Band, ...]
     temperature: Temperature = _static()
     layout: str = _static(default="half")
+    bias: Bias | None = None
+    key_sets: tuple[int, ...] | None = _static(default=None)
     record: Unkeyed = _static(default=Unkeyed(None))
 
     @property
     def name(self) -> str:
         """The name it was built under, "custom" for bands put together by hand."""
         return self.record.value.name if self.record.value else "custom"
+
+    @property
+    def key_set_of_band(self) -> tuple[int, ...]:
+        """`key_sets`, spelt out."""
+        if self.key_sets is None:
+            return tuple(range(len(self.bands)))
+        return self.key_sets
 
     @property
     def logit_scale(self) -> jax.Array:
@@ -195,7 +215,7 @@ class PositionLogic:
         Positions are int32 [T] or [B, T], and [S] or [B, S]. Keys after the query are
         hidden too. O(T * S) memory per band: the definition, not the fast path.
         """
-        self._check_head_dim(q_BTHD.shape[-1])
+        self.check_heads(*q_BTHD.shape[2:])
         query_positions = _batched(query_positions)
         key_positions = _batched(key_positions)
         queries, keys = query_positions[:, :, None], key_positions[:, None, :]
@@ -203,13 +223,24 @@ class PositionLogic:
         logits = jnp.float32(-jnp.inf)
         for band in self.bands:
             products = _grouped_products(
-                self._rotated(q_BTHD, band.query_angles(query_positions)),
-                self._rotated(k_BSKD, band.key_angles(key_positions)),
+                self.rotated(q_BTHD, band.query_angles(query_positions)),
+                self.rotated(k_BSKD, band.key_angles(key_positions)),
             )
             inside = band.holds(queries, keys)[:, None]
             products = products * temperature[:, None, :, None]
+            if self.bias is not None:
+                products = products + self.bias(queries, keys)
             logits = jnp.where(inside, products, logits)
         return logits
+
+    def check_heads(self, heads: int, head_dim: int) -> None:
+        """Raise ValueError where queries of this shape are not what it was built for"""
+        self._check_head_dim(head_dim)
+        if self.bias is not None and self.bias.num_heads != heads:
+            raise ValueError(
+                f"this {self.name} logic was built for num_heads "
+                f"{self.bias.num_heads}, but queries have {heads} heads"
+            )
 
     def _check_head_dim(self, head_dim: int) -> None:
         if self.record.value and self.record.value.head_dim != head_dim:
@@ -218,7 +249,8 @@ class PositionLogic:
                 f"{self.record.value.head_dim}, but queries have {head_dim} dims"
             )
 
-    def _rotated(self, x_BTHD: jax.Array, angles_BTP: jax.Array) -> jax.Array:
+    def rotated(self, x_BTHD: jax.Array, angles_BTP: jax.Array) -> jax.Array:
+        """float32[B, T, H, D]: x turned by a band's angles [B or 1, T, P]."""
         x_BTHD = x_BTHD.astype(jnp.float32)
         return rotary.rotate(x_BTHD, angles_BTP[:, :, None], self.layout)
 
@@ -243,8 +275,11 @@ def relative_positions(logic: PositionLogic, length: int) -> jax.Array:
         raise ValueError(
             f"relative_positions needs a PositionLogic with bands, got {logic!r}"
         )
-    if all(band.frequencies.planes == 0 for band in logic.bands):
-        raise ValueError(f"{logic.name} has no relative position: nothing is rotated")
+    if logic.bias is not None or not any(b.frequencies.planes for b in logic.bands):
+        raise ValueError(
+            f"{logic.name} has no single relative position: it rotates nothing, or "
+            "adds a bias"
+        )
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(logic)):
         raise ValueError(
             "relative_positions needs a concrete logic: close over it instead of "

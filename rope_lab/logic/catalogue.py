@@ -25,6 +25,7 @@ from rope_lab.logic.bands import (
     Unkeyed,
     constant,
 )
+from rope_lab.logic.biases import Bias, LinearBias, alibi_slopes
 from rope_lab.logic.options import (
     DEFAULT_BASE,
     SHARED_DEFAULTS,
@@ -72,11 +73,15 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A row of the catalogue: the builder and what the README says of it."""
+    """A row of the catalogue: the builder and what the README says of it.
 
-    build: Callable[..., tuple[Band, ...]]
+    The builder returns bands, or a bias, which then stands beside one unrotated band.
+    """
+
+    build: Callable[..., tuple[Band, ...] | Bias]
     summary: str
     needs_training: str = "none"  # "none", "fine-tuning helps", "from the start"
+    rotates: bool = True  # whether resonance, layout and base mean anything
 
     @property
     def options(self) -> dict[str, inspect.Parameter]:
@@ -103,7 +108,7 @@ def position_logic(
         included), softmax_scale (1/sqrt(head_dim)), layout ("half", "interleaved"); and
         those of this name: scale, length, window, step, group, ... (see its row).
         frequencies= puts any `Frequencies` in place of RoPE's for rope, rerope,
-        leaky_rerope and self_extend.
+        leaky_rerope, self_extend and dual_chunk.
 
     Raises:
       ValueError: unknown name, an option that means nothing here, a wrong combination.
@@ -117,10 +122,11 @@ def position_logic(
         known = ", ".join(sorted(CATALOGUE))
         raise ValueError(f"unknown encoding {name!r}{hint(name, CATALOGUE)}: {known}")
     shared = {key: options.get(key, value) for key, value in SHARED_DEFAULTS.items()}
-    check_shared(name, head_dim, base, shared)
+    check_shared(name, head_dim, base, shared, entry.rotates)
     own = _own_options(name, entry, options)
     setting = Setting(name, head_dim, base, shared["resonance"], shared["log_n"])
-    bands = entry.build(setting, **own)
+    built = entry.build(setting, **own)
+    bands, bias = (built, None) if isinstance(built, tuple) else (_unrotated(), built)
     if shared["sliding_window"] is not None:
         first_key = PositionMap(shift=1 - shared["sliding_window"])
         bands = tuple(band.visible_after(first_key) for band in bands)
@@ -128,8 +134,26 @@ def position_logic(
         bands=bands,
         temperature=_temperature(shared),
         layout=shared["layout"],
+        bias=bias,
+        key_sets=_key_sets(bands),
         record=Unkeyed(_record(name, head_dim, base, options)),
     )
+
+
+def _key_sets(bands: tuple[Band, ...]) -> tuple[int, ...]:
+    """The number of each band's key rotation; equal where bands turn keys alike."""
+    known: list[Band] = []
+    numbers = []
+    for band in bands:
+        alike = [
+            number
+            for number, other in enumerate(known)
+            if other.frequencies is band.frequencies and other.beta == band.beta
+        ]
+        numbers.append(alike[0] if alike else len(known))
+        if not alike:
+            known.append(band)
+    return tuple(numbers)
 
 
 def _record(name: str, head_dim: int, base: float, options: dict[str, Any]) -> Record:
@@ -364,8 +388,60 @@ def _self_extend(
     )
 
 
-def _nope(setting: Setting):
+def _dual_chunk(
+    setting: Setting,
+    *,
+    chunk_length,
+    local_window,
+    train_length=None,
+    frequencies=None,
+):
+    chunk = require_whole(setting.name, "chunk_length", chunk_length)
+    local = require_whole(setting.name, "local_window", local_window)
+    if local > chunk:
+        raise ValueError(
+            f"{setting.name}: local_window {local} exceeds chunk_length {chunk}; "
+            "2402.17463 uses a fifth of it"
+        )
+    farthest = chunk + local
+    if train_length is not None and farthest > train_length:
+        raise ValueError(
+            f"{setting.name}: chunk_length {chunk} + local_window {local} is the "
+            f"farthest distance seen, beyond train_length {train_length}; three "
+            "quarters of train_length works best"
+        )
+    turning = setting.plain_or(frequencies)
+    inside = PositionMap(modulus=chunk)
+    begin = PositionMap(divide=chunk, multiply=chunk)  # of the query's chunk
+
+    def before(tokens: int) -> PositionMap:
+        return dataclasses.replace(begin, shift=-tokens)
+
+    return (
+        Band(turning, alpha=inside, beta=inside, first_key=begin),
+        Band(
+            turning,
+            alpha=dataclasses.replace(inside, shift=chunk, limit=farthest),
+            beta=inside,
+            first_key=before(chunk),
+            last_key=before(1),
+        ),
+        Band(
+            turning, alpha=constant(farthest), beta=inside, last_key=before(chunk + 1)
+        ),
+    )
+
+
+def _unrotated() -> tuple[Band, ...]:
     return (Band(rotary.unrotated()),)
+
+
+def _nope(setting: Setting):
+    return _unrotated()
+
+
+def _alibi(setting: Setting, *, num_heads):
+    return LinearBias(alibi_slopes(require_whole(setting.name, "num_heads", num_heads)))
 
 
 CATALOGUE: dict[str, Entry] = {
@@ -388,5 +464,7 @@ CATALOGUE: dict[str, Entry] = {
     "rerope": Entry(_rerope, "ReRoPE (kexue.fm 9708)"),
     "leaky_rerope": Entry(_leaky_rerope, "Leaky ReRoPE (kexue.fm 9708)"),
     "self_extend": Entry(_self_extend, "Self-Extend (2401.01325)"),
-    "nope": Entry(_nope, "no position encoding", "from the start"),
+    "dual_chunk": Entry(_dual_chunk, "dual chunk attention (2402.17463)"),
+    "nope": Entry(_nope, "no position encoding", "from the start", rotates=False),
+    "alibi": Entry(_alibi, "ALiBi (2108.12409)", "from the start", rotates=False),
 }

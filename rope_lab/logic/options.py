@@ -25,7 +25,9 @@ SHARED_DEFAULTS = {
 }
 
 
-def check_shared(name: str, head_dim: int, base: float, shared: dict) -> None:
+def check_shared(
+    name: str, head_dim: int, base: float, shared: dict, rotates: bool
+) -> None:
     """Refuse shared options that are wrong, or mean nothing for this name."""
     log_n, train_length = shared["log_n"], shared["train_length"]
     if not isinstance(head_dim, int | np.integer) or head_dim < 2 or head_dim % 2:
@@ -56,12 +58,12 @@ def check_shared(name: str, head_dim: int, base: float, shared: dict) -> None:
             f"log_n={log_n!r} needs train_length, the tokens a training sequence had "
             f"(at least 2), got {train_length}"
         )
-    if name == "nope":
+    if not rotates:
         for key, value in (("resonance", False), ("layout", "half")):
             if shared[key] != value:
-                raise ValueError(f"nope rotates nothing: {key} means nothing here")
+                raise ValueError(f"{name} rotates nothing: {key} means nothing here")
         if base != DEFAULT_BASE:
-            raise ValueError("nope rotates nothing: base means nothing here")
+            raise ValueError(f"{name} rotates nothing: base means nothing here")
     for key in ("sliding_window", "train_length", "log_n_minimum"):
         if shared[key] is not None:
             require_whole(name, key, shared[key])
@@ -102,8 +104,7 @@ def require_whole(name: str, option: str, value: Any) -> int:
     number = isinstance(value, int | float | np.number)
     if not number or isinstance(value, bool) or int(value) != value or value < 1:
         raise ValueError(
-            f"{name} needs {option} as a whole number of tokens, at least 1, "
-            f"got {value!r}"
+            f"{name} needs {option} as a whole number, at least 1, got {value!r}"
         )
     return int(value)
 

@@ -1,0 +1,60 @@
+"""Additive biases: what an encoding adds to a logit that no rotation can express.
+
+Legend: B batch, T queries, S keys, H query heads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Bias(Protocol):
+    """A pytree of float32 leaves that is called with positions; pointwise in them."""
+
+    @property
+    def num_heads(self) -> int:
+        """H, the query heads it has values for."""
+
+    def __call__(self, queries: jax.Array, keys: jax.Array) -> jax.Array:
+        """float32[B, H, T, S] for int32 positions [B, T, 1] and [B, 1, S]."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LinearBias:
+    """-slope_h * (i - j): ALiBi (arXiv 2108.12409).
+
+    Attributes:
+      slopes_H: float32[H], nats per token; leaves, so they may be traced.
+    """
+
+    slopes_H: jax.Array | np.ndarray
+
+    @property
+    def num_heads(self) -> int:
+        """H."""
+        return self.slopes_H.shape[-1]
+
+    def __call__(self, queries: jax.Array, keys: jax.Array) -> jax.Array:
+        """float32[B, H, T, S]; the distance is subtracted as integers, so exact."""
+        distance_BTS = (queries - keys).astype(jnp.float32)
+        slopes_1H11 = jnp.asarray(self.slopes_H)[None, :, None, None]
+        return -slopes_1H11 * distance_BTS[:, None]
+
+
+def alibi_slopes(num_heads: int) -> np.ndarray:
+    """float32[H], ALiBi's slopes: 2**(-8h/H), h = 1..H, for H a power of two.
+
+    Otherwise the slopes of the next lower power of two, then every second slope of the
+    next higher one (2108.12409, the authors' code).
+    """
+    below = 2 ** math.floor(math.log2(num_heads))
+    slopes = 2.0 ** (-8.0 * np.arange(1, below + 1) / below)
+    between = 2.0 ** (-8.0 * np.arange(1, 2 * below + 1, 2) / (2 * below))
+    return np.concatenate([slopes, between])[:num_heads].astype(np.float32)

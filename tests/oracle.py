@@ -3,7 +3,8 @@
 Nothing here imports rope_lab, shares a constant with it or is written to be fast. One
 function per scaling method gives the angular frequencies; `relative_position` gives the
 distance an encoding pretends two tokens have; `logit` puts both together for one query
-vector and one key vector. The tests compare the library with these.
+vector and one key vector; `bias` is what a head adds. The tests compare the library
+with these.
 
 Sources are named per function by arXiv id or kexue.fm article. Angular frequencies are
 in radians per token; scale is target length / training length.
@@ -14,7 +15,8 @@ import math
 
 import numpy as np
 
-ROPE_LIKE = frozenset({"rerope", "leaky_rerope", "self_extend"})
+ROPE_LIKE = frozenset({"rerope", "leaky_rerope", "self_extend", "dual_chunk"})
+UNROTATED = frozenset({"nope", "alibi"})
 
 
 # Frequencies: each returns (angular frequencies in float64, factor on the logits).
@@ -166,7 +168,7 @@ def p_rope(head_dim, base, fraction=None, train_length=None):
 
 
 def nope(head_dim, base):
-    """No rotation at all."""
+    """No rotation at all; encodings that only add a bias too."""
     return np.zeros(head_dim // 2), 1.0
 
 
@@ -183,7 +185,8 @@ FREQUENCIES = {method.__name__: method for method in _METHODS}
 
 def frequencies(name, head_dim, base=10_000.0, **options):
     """(angular, logit factor) of an encoding; options it does not know are ignored."""
-    function = FREQUENCIES["rope" if name in ROPE_LIKE else name]
+    method = "rope" if name in ROPE_LIKE else "nope" if name in UNROTATED else name
+    function = FREQUENCIES[method]
     known = inspect.signature(function).parameters
     used = {key: value for key, value in options.items() if key in known}
     theta, factor = function(head_dim, base, **used)
@@ -197,8 +200,8 @@ def relative_position(name, i, j, **options):
     """Distance in tokens of the original scale; NaN where key j is hidden from i."""
     if j > i or not _inside_window(i, j, options):
         return math.nan
-    if name == "nope":
-        raise ValueError("nope has no relative position")
+    if name in UNROTATED:
+        raise ValueError(f"{name} has no relative position")
     if name == "interpolated":
         return (i - j) / options["scale"]
     return _unscaled_relative_position(name, i, j, options)
@@ -206,6 +209,8 @@ def relative_position(name, i, j, **options):
 
 def _unscaled_relative_position(name, i, j, options):
     """What multiplies the frequencies."""
+    if name == "dual_chunk":
+        return _dual_chunk(i, j, options["chunk_length"], options["local_window"])
     distance, window = i - j, options.get("window")
     if name not in ROPE_LIKE or distance < window:
         return distance
@@ -217,9 +222,41 @@ def _unscaled_relative_position(name, i, j, options):
     return (i // group + window - window // group) - j // group
 
 
+def _dual_chunk(i, j, chunk_length, local_window):
+    """2402.17463: keys at their place in their chunk, queries by how far that is."""
+    farthest = chunk_length + local_window
+    chunks_between = i // chunk_length - j // chunk_length
+    if chunks_between == 0:
+        query = i % chunk_length
+    elif chunks_between == 1:
+        query = min(i % chunk_length + chunk_length, farthest)
+    else:
+        query = farthest
+    return query - j % chunk_length
+
+
 def _inside_window(i, j, options):
     width = options.get("sliding_window")
     return width is None or i - j < width
+
+
+# Biases: added to the logit, whatever multiplies the rest of it.
+
+
+def alibi_slope(head, num_heads):
+    """2108.12409: 2^(-8h/H) for h = 1..H; else two such rows, one of them thinned."""
+    power = 1
+    while 2 * power <= num_heads:
+        power *= 2
+    if head < power:
+        return 2.0 ** (-8 * (head + 1) / power)
+    every_second = 2 * (head - power) + 1
+    return 2.0 ** (-8 * every_second / (2 * power))
+
+
+def bias(name, head, num_heads, i, j):
+    """Of head 0..num_heads-1, for a query at i and a key at j; 0 for most encodings."""
+    return -alibi_slope(head, num_heads) * (i - j) if name == "alibi" else 0.0
 
 
 # Logits and attention.
@@ -260,7 +297,7 @@ def logit(name, q, k, i, j, *, base=10_000.0, layout="half", **options):
 
 
 def logits(name, q_BTHD, k_BSKD, q_pos_BT, k_pos_BS, **options):
-    """[B, H, T, S] of `logit` for keys that are not in the future, else -inf."""
+    """[B, H, T, S] of `logit` and `bias`; -inf for keys that are in the future."""
     q_BTHD, k_BSKD = (np.asarray(x, np.float64) for x in (q_BTHD, k_BSKD))
     (B, T, H, _), (_, S, K, _) = q_BTHD.shape, k_BSKD.shape
     out = np.full((B, H, T, S), -np.inf)
@@ -268,7 +305,8 @@ def logits(name, q_BTHD, k_BSKD, q_pos_BT, k_pos_BS, **options):
         i, j = int(q_pos_BT[b][t]), int(k_pos_BS[b][s])
         if j <= i:
             key = k_BSKD[b, s, h // (H // K)]
-            out[b, h, t, s] = logit(name, q_BTHD[b, t, h], key, i, j, **options)
+            score = logit(name, q_BTHD[b, t, h], key, i, j, **options)
+            out[b, h, t, s] = score + bias(name, h, H, i, j)
     return out
 
 

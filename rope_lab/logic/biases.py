@@ -1,5 +1,8 @@
 """Additive biases: what an encoding adds to a logit that no rotation can express.
 
+A class is a bias as a logic holds it; a function that takes a `Setting` is what a row
+of the catalogue points to, and returns one.
+
 Legend: B batch, T queries, S keys, H query heads.
 """
 
@@ -12,6 +15,9 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from rope_lab.logic.options import require_whole
+from rope_lab.logic.setting import Setting
 
 
 class Bias(Protocol):
@@ -58,3 +64,7 @@ def alibi_slopes(num_heads: int) -> np.ndarray:
     slopes = 2.0 ** (-8.0 * np.arange(1, below + 1) / below)
     between = 2.0 ** (-8.0 * np.arange(1, 2 * below + 1, 2) / (2 * below))
     return np.concatenate([slopes, between])[:num_heads].astype(np.float32)
+
+
+def alibi(setting: Setting, *, num_heads):
+    return LinearBias(alibi_slopes(require_whole(setting.name, "num_heads", num_heads)))

@@ -11,7 +11,7 @@ from rope_lab import position_logic, rotary
 
 NAMES = {"rope", "interpolated", "ntk_aware", "ntk_old", "ntk_fixed", "ntk_mixed"}
 NAMES |= {"dynamic_ntk", "yarn", "llama3", "longrope", "partial", "p_rope", "nope"}
-NAMES |= {"rerope", "leaky_rerope", "self_extend"}
+NAMES |= {"rerope", "leaky_rerope", "self_extend", "dual_chunk", "alibi"}
 
 
 def build(name, **options):
@@ -32,6 +32,11 @@ WRONG = [
         {"window": 4, "step": 2, "train_length": 8, "length": 32},
         "step|window",
     ),
+    (
+        "dual_chunk",
+        {"chunk_length": 40, "local_window": 25, "train_length": 64},
+        "chunk_length",
+    ),
     # Three numbers of which two fix the third.
     ("interpolated", {"scale": 4.0, "train_length": 16, "length": 32}, "scale"),
     ("ntk_aware", {"scale": 4.0, "train_length": 16, "length": 32}, "scale"),
@@ -39,7 +44,12 @@ WRONG = [
     ("llama3", {"scale": 4.0, "train_length": 16, "length": 32}, "scale"),
     # Options that mean nothing.
     ("nope", {"resonance": True}, "resonance"),
+    ("alibi", {"num_heads": 4, "resonance": True}, "resonance"),
+    ("alibi", {"num_heads": 4, "layout": "interleaved"}, "layout"),
+    ("alibi", {"num_heads": 4, "base": 500.0}, "base"),
+    ("rope", {"num_heads": 4}, "num_heads"),
     ("rope", {"window": 4}, "window"),
+    ("dual_chunk", {"chunk_length": 8, "local_window": 2, "window": 4}, "window"),
     ("rope", {"scale": 4.0}, "scale"),
     ("rerope", {"window": 4, "step": 2}, "step"),
     ("rerope", {"window": 4, "group": 2}, "group"),
@@ -47,6 +57,7 @@ WRONG = [
     ("rope", {"windw": 4}, "windw"),
     ("yarn", {"scale": 4.0, "train_length": 8, "frequencies": rotary.rope(8)}, "freq"),
     ("nope", {"frequencies": rotary.rope(8)}, "frequencies"),
+    ("alibi", {"num_heads": 4, "frequencies": rotary.rope(8)}, "frequencies"),
     # log n needs the length it is measured against, and a known form.
     ("rope", {"log_n": "test"}, "train_length"),
     ("nope", {"log_n": "train"}, "train_length"),
@@ -58,6 +69,9 @@ WRONG = [
     ("rerope", {}, "window"),
     ("leaky_rerope", {"window": 4}, "step"),
     ("self_extend", {"window": 4}, "group"),
+    ("dual_chunk", {"chunk_length": 8}, "local_window"),
+    ("dual_chunk", {"local_window": 2}, "chunk_length"),
+    ("alibi", {}, "num_heads"),
     ("longrope", {"scale": 4.0, "train_length": 8, "length": 32}, "factors"),
     ("p_rope", {}, "fraction"),
     # Numbers out of range.
@@ -75,6 +89,11 @@ WRONG = [
     ("leaky_rerope", {"window": 4, "step": -2}, "step"),
     ("self_extend", {"window": 4, "group": 0}, "group"),
     ("self_extend", {"window": 4, "group": 1.5}, "group"),
+    ("dual_chunk", {"chunk_length": 0, "local_window": 1}, "chunk_length"),
+    ("dual_chunk", {"chunk_length": 8, "local_window": 2.5}, "local_window"),
+    ("dual_chunk", {"chunk_length": 8, "local_window": 9}, "local_window"),
+    ("alibi", {"num_heads": 0}, "num_heads"),
+    ("alibi", {"num_heads": 2.5}, "num_heads"),
     ("partial", {"fraction": 2.0}, "fraction"),
 ]
 
@@ -91,6 +110,10 @@ RIGHT = [
     # 4 + (20 - 1 - 4) / 3.75 is the training length itself: not beyond it.
     ("leaky_rerope", {"window": 4, "step": 3.75, "train_length": 8, "length": 20}),
     ("leaky_rerope", {"window": 4, "step": 2, "train_length": 8}),
+    (
+        "dual_chunk",
+        {"chunk_length": 32, "local_window": 32, "train_length": 64},
+    ),
     ("yarn", {"scale": 4.0, "train_length": 16, "length": 64}),
     ("dynamic_ntk", {"scale": 2.0, "train_length": 16, "length": 50}),
     (
@@ -138,6 +161,7 @@ def test_leaky_rounds_before_the_far_band_is_divided():
         ("rerope", {"window": 3}),
         ("leaky_rerope", {"window": 3, "step": 2.5}),
         ("self_extend", {"window": 4, "group": 2}),
+        ("dual_chunk", {"chunk_length": 4, "local_window": 2}),
     ],
 )
 def test_any_frequencies_take_the_place_of_the_named_ones(name, options):

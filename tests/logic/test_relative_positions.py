@@ -74,6 +74,22 @@ LEAKY = """
 23/4 22/4 21/4 5 19/4 18/4 17/4 4 3 2 1 0
 """
 
+# Chunks of 4 tokens, the local window 2: no distance exceeds 4 + 2.
+DUAL_CHUNK = """
+0
+1 0
+2 1 0
+3 2 1 0
+4 3 2 1 0
+5 4 3 2 1 0
+6 5 4 3 2 1 0
+6 5 4 3 3 2 1 0
+6 5 4 3 4 3 2 1 0
+6 5 4 3 5 4 3 2 1 0
+6 5 4 3 6 5 4 3 2 1 0
+6 5 4 3 6 5 4 3 3 2 1 0
+"""
+
 
 def article(text):
     """Lower triangle of fractions as a float32 matrix with NaN above it."""
@@ -120,6 +136,15 @@ def test_self_extend_is_its_formula(group):
     np.testing.assert_array_equal(relative_positions(logic, LENGTH), formula(relative))
 
 
+def test_dual_chunk_is_its_three_cases():
+    """2402.17463: the same chunk, the one before, and all that are further away."""
+    options = {"chunk_length": 4, "local_window": 2}
+    logic = position_logic("dual_chunk", head_dim=8, **options)
+    np.testing.assert_array_equal(
+        relative_positions(logic, LENGTH), article(DUAL_CHUNK)
+    )
+
+
 @pytest.mark.parametrize("step", [2.5, 0.5, 3, 0.3])
 def test_leaky_far_positions_advance_by_one_over_any_step(step):
     logic = position_logic("leaky_rerope", head_dim=8, window=3, step=step)
@@ -154,6 +179,9 @@ def test_a_sliding_window_cuts_the_far_band_too():
     np.testing.assert_array_equal(relative_positions(logic, LENGTH), expected)
 
 
-def test_an_encoding_without_relative_position_raises():
-    with pytest.raises(ValueError, match="nope"):
-        relative_positions(position_logic("nope", head_dim=8), LENGTH)
+@pytest.mark.parametrize(
+    ("name", "options"), [("nope", {}), ("alibi", {"num_heads": 2})]
+)
+def test_an_encoding_without_relative_position_raises(name, options):
+    with pytest.raises(ValueError, match=name):
+        relative_positions(position_logic(name, head_dim=8, **options), LENGTH)

@@ -30,7 +30,9 @@ CASES = [
     ("rerope", {"window": 3}),
     ("leaky_rerope", {"window": 3, "step": 2.5, "resonance": True}),
     ("self_extend", {"window": 4, "group": 3}),
+    ("dual_chunk", {"chunk_length": 3, "local_window": 2}),
     ("nope", {"log_n": "test", "train_length": 4}),
+    ("alibi", {"num_heads": 1, "sliding_window": 5}),
     ("rerope", {"window": 3, "frequencies": rotary.yarn(8, 1e4, 4.0, 16)}),
 ]
 

@@ -13,13 +13,14 @@ PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
 DEMO ?= runs/demo
 WORKERS ?= 2
 PYTEST ?=
+BENCH ?=
 
 .PHONY: help demo test test-oldest bench lint clean
 
 help:
 	@echo "make demo    pretrain, extend eightfold, measure; writes $(DEMO)/report.html"
 	@echo "make test    run the tests (PYTEST='-k rotary' passes options on)"
-	@echo "make bench   time dense attention against jax.nn.dot_product_attention"
+	@echo "make bench   time attention beside its peers (BENCH='--full' goes to 131072)"
 	@echo "make lint    run ruff"
 	@echo "make clean   remove environments and caches; keeps runs/"
 	@echo "PYTHON=python3.12 VENV=.venv312 choose another interpreter and environment"
@@ -39,7 +40,7 @@ test-oldest:
 	$(MAKE) test VENV=.venv-oldest PIP_CONSTRAINTS='-c .venv-oldest/oldest.txt'
 
 bench: $(VENV)/.has-core
-	$(RUN) -m benchmarks.dense
+	$(RUN) -m benchmarks.attention $(BENCH)
 
 lint: $(VENV)/.has-test
 	$(RUN) -m ruff check .

@@ -2,8 +2,9 @@
 
 Adding an encoding is one row of TABLE, and one function in oracle.py. Letters: B batch,
 T queries, S keys, H query heads, K key heads, D their head dim, C that of the values.
-`run` is compiled once per band structure, `explicit` runs op by op, which is quicker
-where one call is enough because all rows share the compiled operations.
+`run` and `run_in_tiles` are compiled once per band structure; `explicit` runs op by op,
+which is quicker where one call is enough because all rows share the compiled
+operations.
 """
 
 from typing import NamedTuple
@@ -16,6 +17,8 @@ import pytest
 
 import oracle
 from rope_lab import attend, position_logic, relative_positions
+from rope_lab.attention.operands import make_layout
+from rope_lab.attention.tiled import tiled
 
 B, T, S, H, K, D, C = 2, 5, 9, 4, 2, 8, 6
 FAR = 2**20
@@ -39,6 +42,9 @@ TEST, TRAIN = ({"log_n": kind, "train_length": 6} for kind in ("test", "train"))
 TWO_LISTS = {"short_factors": (1.0,) * 4, "long_factors": (1.0, 1.5, 3.0, 6.0)}
 YARN = {"scale": 8.0, "train_length": 64}
 NO_SCALE = {"scale": 1.0}
+CHUNKS = {"chunk_length": 4, "local_window": 2}
+THIRDS = {"chunk_length": 3, "local_window": 3}
+HEADS = {"num_heads": H}
 
 TABLE = [
     Row("rope", plain={}),
@@ -77,8 +83,15 @@ TABLE = [
     Row("leaky_rerope", {"window": 3, "step": 0.3, "resonance": True}),
     Row("self_extend", {"window": 4, "group": 2}, 2, plain={"group": 1}),
     Row("self_extend", {"window": 5, "group": 3}, 3, plain={"window": 99}),
+    Row("dual_chunk", CHUNKS, 4, plain={"chunk_length": 99}),
+    Row("dual_chunk", CHUNKS | {"sliding_window": 7}, 4),
+    Row("dual_chunk", CHUNKS | {"resonance": True}, 4),
+    Row("dual_chunk", THIRDS | {"layout": "interleaved"} | TEST, shift_period=None),
     Row("nope"),
     Row("nope", {"sliding_window": 4} | TEST, shift_period=None),
+    Row("alibi", HEADS),
+    Row("alibi", HEADS | {"sliding_window": 4, "softmax_scale": 0.2}),
+    Row("alibi", HEADS | TRAIN, shift_period=None),
 ]
 
 
@@ -116,6 +129,19 @@ def run(logic, *data):
     return jax.vmap(lambda *x: explicit(logic, *x))(*single)[:, 0]
 
 
+def in_tiles(logic, q, k, v, q_positions, k_positions, *segments):
+    """Tiled attention as attend calls it, but in tiles of eight tokens."""
+    layout = make_layout(logic, q_positions, k_positions, segments)
+    return tiled(q, k, v, logic, layout, query_tile=8 * H // K, key_tile=8)
+
+
+@jax.jit
+def run_in_tiles(weights, logic, q, k, v, *rest):
+    """Output, and the gradients of its weighted sum in (logic, q, k, v)."""
+    out, pull = jax.vjp(lambda *x: in_tiles(*x, *rest), logic, q, k, v)
+    return out, pull(weights)
+
+
 class Inputs(NamedTuple):
     q: np.ndarray
     k: np.ndarray
@@ -126,14 +152,14 @@ class Inputs(NamedTuple):
     k_segments: np.ndarray
 
 
-def inputs(seed=0, start=0):
+def inputs(seed=0, start=0, T=T, S=S):
     """Unsorted positions, two segments and padding, grouped heads, C != D."""
     rng = np.random.default_rng(seed)
     q = rng.normal(size=(B, T, H, D)).astype(np.float32)
     k = rng.normal(size=(B, S, K, D)).astype(np.float32)
     v = rng.normal(size=(B, S, K, C)).astype(np.float32)
-    q_positions = start + rng.integers(5, 16, (B, T), np.int32)
-    k_positions = start + np.stack([rng.permutation(12)[:S] for _ in range(B)])
+    q_positions = start + rng.integers(5, S + 7, (B, T), np.int32)
+    k_positions = start + np.stack([rng.permutation(S + 3)[:S] for _ in range(B)])
     q_segments = rng.choice(3, (B, T), p=[0.1, 0.6, 0.3]).astype(np.int32)
     k_segments = rng.choice(3, (B, S), p=[0.1, 0.6, 0.3]).astype(np.int32)
     q_segments[0, 0] = 0  # at least one row sees no key
@@ -142,11 +168,36 @@ def inputs(seed=0, start=0):
     )
 
 
+def long_inputs(seed, start=0):
+    """Three tiles of queries and of keys; the first sequence is two packed documents.
+
+    The first query of each sequence is padding; the second sequence is as in `inputs`.
+    """
+    data = inputs(seed, start, T=20, S=24)
+    positions = start + np.r_[0:13, 0:9, 0:2].astype(np.int32)
+    segments = np.r_[[1] * 13, [2] * 9, [0] * 2].astype(np.int32)
+    data.q_positions[0], data.k_positions[0] = positions[-20:], positions
+    data.q_segments[0], data.k_segments[0] = segments[-20:], segments
+    data.q_segments[:, 0] = 0
+    return data
+
+
+def weights(data):
+    """Of a weighted sum of the outputs, whose gradients are compared."""
+    shape = (*data.q.shape[:3], C)
+    return np.random.default_rng(12).normal(size=shape).astype(np.float32)
+
+
 def reference(row, data):
     """The oracle's attention for the same inputs."""
     q, k, v, q_positions, k_positions, *segments = data
     scores = oracle.logits(row.name, q, k, q_positions, k_positions, **row.options)
     return oracle.attention(scores, v, *segments)
+
+
+def far_bound(row):
+    """log n makes logits up to eight times larger, and their rounding with them."""
+    return 1e-5 if row.options.get("log_n", "off") == "off" else 8e-5
 
 
 @every_row
@@ -163,10 +214,27 @@ def test_dense_equals_the_oracle_at_unsorted_positions_and_segments(row):
 @every_row
 def test_dense_equals_the_oracle_a_million_tokens_in(row):
     data = inputs(2, start=FAR)
-    # log n makes logits up to eight times larger here, and their rounding with them.
-    bound = 1e-5 if row.options.get("log_n", "off") == "off" else 8e-5
     found = run(row.logic(), *data)
-    np.testing.assert_allclose(found, reference(row, data), atol=bound)
+    np.testing.assert_allclose(found, reference(row, data), atol=far_bound(row))
+
+
+@every_row
+def test_tiled_equals_the_oracle_and_has_the_gradients_of_dense(row):
+    """One test: each row's program takes seconds to compile."""
+    logic, near, far = row.logic(), long_inputs(13), long_inputs(14, start=FAR)
+    found, slopes = run_in_tiles(weights(near), logic, *near)
+    chex.assert_type(found, jnp.float32)
+    np.testing.assert_allclose(found, reference(row, near), atol=1e-5)
+    # In queries, keys, values and every leaf of the logic.
+    _, pull = jax.vjp(lambda *x: explicit(*x, *near[3:]), logic, *near[:3])
+    expected = pull(weights(near))
+    chex.assert_trees_all_equal_structs(slopes, expected)
+    pairs = zip(jax.tree.leaves(slopes), jax.tree.leaves(expected), strict=True)
+    for ours, theirs in pairs:
+        bound = 1e-4 * np.max(np.abs(theirs), initial=1e-6)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=bound)
+    found, _ = run_in_tiles(weights(far), logic, *far)
+    np.testing.assert_allclose(found, reference(row, far), atol=far_bound(row))
 
 
 @every_row
@@ -184,8 +252,8 @@ def test_logits_equal_the_oracle_where_keys_are_not_in_the_future(row):
 
 @every_row
 def test_relative_positions_equal_the_oracle(row):
-    if row.name == "nope":
-        with pytest.raises(ValueError, match="nope"):
+    if row.name in {"nope", "alibi"}:
+        with pytest.raises(ValueError, match=row.name):
             relative_positions(row.logic(), 12)
         return
     found = relative_positions(row.logic(), 12)
@@ -201,10 +269,10 @@ def test_relative_positions_equal_the_oracle(row):
 
 def gradients(row, data):
     """Gradients of a projection of each output t in (logic, q, k, v): [T, ...]."""
-    weights = np.random.default_rng(12).normal(size=(B, T, H, C)).astype(np.float32)
     rest = data[3:]
     _, pull = jax.vjp(lambda *x: explicit(*x, *rest), row.logic(), *data[:3])
-    each = [pull(weights * (np.arange(T) == t)[:, None, None]) for t in range(T)]
+    one_query = (np.arange(T)[:, None, None] == t for t in range(T))
+    each = [pull(weights(data) * chosen) for chosen in one_query]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *each)
 
 

@@ -105,10 +105,9 @@ def test_a_callable_of_ones_own_is_an_encoding():
     np.testing.assert_allclose(found, oracle.attention(scores, v), atol=1e-5)
 
 
-@pytest.mark.parametrize("implementation", ["tiled", "gpu", "tpu", "fast"])
-def test_an_implementation_that_is_not_there_raises_and_is_named(rope, implementation):
-    with pytest.raises((ValueError, NotImplementedError), match=implementation):
-        attend(*tensors(), rope, implementation=implementation)
+def test_an_unknown_implementation_raises_and_names_those_there_are(rope):
+    with pytest.raises(ValueError, match="dense.*tiled.*fast"):
+        attend(*tensors(), rope, implementation="fast")
 
 
 def test_a_context_axis_raises_until_it_is_built(rope):

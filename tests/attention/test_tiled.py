@@ -113,7 +113,7 @@ def test_the_random_draws_reach_every_band_and_hide_some_rows():
 
 @pytest.mark.parametrize("window", [1, 7, 8, 9, 18, 19, 20])
 def test_windows_at_the_edges_of_tiles_and_of_the_sequence(window):
-    """ReRoPE at T = 19, no multiple of a tile: T = w - 1, w and w + 1 are among them."""
+    """ReRoPE at T = 19, no multiple of a tile; w - 1, w and w + 1 are among them."""
     shape = Shape()
     turning, still = (1, 1, 0), (1, 0, 0)
     numbers = {

@@ -1,0 +1,180 @@
+"""Attention of new tokens over a cache: one token, or many.
+
+Legend: B batch, T new tokens, H query heads, K key heads, G = H / K, N = B * K, D and C
+head dims of keys and values, P bands, M slots, R rows of lengths (1, or B).
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from rope_lab.attention import attend
+from rope_lab.attention.operands import turned_queries
+from rope_lab.attention.slots import Cache, Plan, latest, to_floats
+from rope_lab.logic import PositionLogic
+
+_dot = functools.partial(
+    jnp.einsum,
+    precision=jax.lax.Precision.HIGHEST,
+    preferred_element_type=jnp.float32,
+)
+
+
+def one_token(cache: Cache, logic: PositionLogic, q_B1HD, positions_R1) -> jax.Array:
+    """[B, 1, H, C]: one token each over a cache that holds it already.
+
+    Every store is read once by one product, whatever the number of bands; then each
+    slot takes the logit of the band that holds its key, so there is one softmax and one
+    product with the values. Nothing as long as the cache is gathered or concatenated.
+    """
+    batch, _, heads, dim = q_B1HD.shape
+    slots, key_heads = cache.plan.length, cache.values.shape[0] // batch
+    fold = _fold(cache.plan)
+    keys_RM = latest(positions_R1[:, 0] + 1, slots)
+    queries, keys = positions_R1[:, :, None], keys_RM[:, None]
+
+    def by_head(x):  # [R, 1 or H, 1, M] to [1 or N, 1 or G, M / fold, fold]
+        if x.shape[:2] != (1, 1):
+            x = x.reshape(x.shape[0], min(key_heads, x.shape[1]), -1, slots)
+            x = jnp.broadcast_to(x, (batch, key_heads, *x.shape[2:]))
+        return x.reshape(-1, x.shape[2], slots // fold, fold)
+
+    q_PB1HD = turned_queries(logic, q_B1HD, positions_R1)
+    q_PNGD = q_PB1HD.reshape(len(logic.bands), cache.values.shape[0], -1, dim)
+    products = _products(cache, q_PNGD, fold)
+    logits = jnp.float32(-jnp.inf)
+    for band, product in zip(logic.bands, products, strict=True):
+        if product is not None:
+            inside = by_head((band.holds(queries, keys) & (keys >= 0))[:, None])
+            logits = jnp.where(inside, product, logits)
+    if logic.bias is not None:
+        logits = logits + by_head(logic.bias(queries, jnp.maximum(keys, 0)))
+    logits_NGM = logits.reshape(*logits.shape[:2], slots)
+    out_NGC = _mix(logits_NGM, to_floats(cache.values))
+    return out_NGC.reshape(batch, 1, heads, -1)
+
+
+def _fold(plan: Plan) -> int:
+    """The ring that all longer stores are multiples of, or 1: M is seen as [M/r, r].
+
+    A ring then meets a longer store by broadcasting, without an index for each logit.
+    """
+    ring = min(plan.key_lengths)
+    return ring if all(n % ring == 0 for n in (*plan.key_lengths, plan.length)) else 1
+
+
+def _products(cache: Cache, q_PNGD: jax.Array, fold: int) -> list[jax.Array | None]:
+    """Per band [N, G, M/fold or 1, fold]: its queries times the keys in each slot."""
+    store_of_band, slots = cache.plan.store_of_band, cache.plan.length
+    group = q_PNGD.shape[2]
+    products: list[jax.Array | None] = [None] * len(store_of_band)
+    for number, store in enumerate(cache.keys):
+        readers = [b for b, chosen in enumerate(store_of_band) if chosen == number]
+        q_NpGD = jnp.concatenate([q_PNGD[band] for band in readers], axis=1)
+        both = _dot("ngd,ndm->ngm", q_NpGD, to_floats(store).astype(jnp.float32))
+        for place, band in enumerate(readers):
+            mine = both[:, place * group : (place + 1) * group]
+            if mine.shape[-1] != fold:
+                mine = _repeated(mine, slots, axis=2)
+            products[band] = mine.reshape(*mine.shape[:2], -1, fold)
+    return products
+
+
+def _repeated(x: jax.Array, slots: int, axis: int) -> jax.Array:
+    """A ring along `axis`, over and over, as long as the longest store."""
+    ring = x.shape[axis]
+    if ring == slots:
+        return x
+    turns = -(-slots // ring)
+    shape = (*x.shape[:axis], turns, *x.shape[axis:])
+    x = jnp.broadcast_to(jnp.expand_dims(x, axis), shape)
+    x = x.reshape(*shape[:axis], turns * ring, *shape[axis + 2 :])
+    return jax.lax.slice_in_dim(x, 0, slots, axis=axis)
+
+
+def _mix(logits_NGM: jax.Array, values_NMC: jax.Array) -> jax.Array:
+    """softmax(logits) values, float32[N, G, C]; 0 where no key is seen."""
+    largest = logits_NGM.max(-1, keepdims=True)
+    weights = jnp.exp(logits_NGM - jnp.where(largest > -jnp.inf, largest, 0.0))
+    total = weights.sum(-1, keepdims=True)
+    group = weights.shape[1]
+    if group == 1:
+        # On a CPU XLA's product of one row with a matrix walks down its columns, and
+        # takes twice as long as that of two rows.
+        weights = jnp.pad(weights, ((0, 0), (0, 1), (0, 0)))
+    out = _dot("ngm,nmc->ngc", weights, values_NMC.astype(jnp.float32))
+    return out[:, :group] / jnp.where(total > 0, total, 1.0)
+
+
+def many_tokens(
+    cache: Cache, logic, q_BTHD, turned, values_BTKC, positions_RT, real_RT
+) -> jax.Array:
+    """[B, T, H, C]: new tokens over the cache as it was, and over themselves."""
+    batch, tokens = q_BTHD.shape[:2]
+    slots, rows = cache.plan.length, cache.lengths_R.shape[0]
+
+    def unstored(store, *order):
+        x = to_floats(store).reshape(batch, -1, *store.shape[1:]).transpose(0, *order)
+        return _repeated(x, slots, axis=1)
+
+    keys = [
+        jnp.concatenate([unstored(store, 3, 1, 2), new], axis=1)
+        for store, new in zip(cache.keys, turned, strict=True)
+    ]
+    values = jnp.concatenate([unstored(cache.values, 2, 1, 3), values_BTKC], axis=1)
+    held_RM = latest(cache.lengths_R, slots)
+    if real_RT is None:
+        real_RT = jnp.ones((rows, tokens), bool)
+    real_RS = jnp.concatenate([held_RM >= 0, real_RT], axis=1)
+    if isinstance(logic, PositionLogic):
+        q_BTHD, keys, logic = _side_by_side(
+            cache.plan, logic, q_BTHD, keys, positions_RT
+        )
+    return attend(
+        q_BTHD,
+        jnp.concatenate(keys, axis=-1),
+        values,
+        logic,
+        query_positions=positions_RT,
+        key_positions=jnp.concatenate([jnp.maximum(held_RM, 0), positions_RT], axis=1),
+        segment_ids=(real_RT.astype(jnp.int32), real_RS.astype(jnp.int32)),
+    )
+
+
+def _side_by_side(plan: Plan, logic: PositionLogic, q_BTHD, keys, positions_RT):
+    """Turned queries of every band and keys of every store, and the logic of those.
+
+    `attend` takes one array of queries and one of keys: here their head dim holds one
+    part for each band, or store; the callable takes them apart again.
+    """
+    head_dim = q_BTHD.shape[-1]
+    bands = [b for b, store in enumerate(plan.store_of_band) if store is not None]
+    turned = turned_queries(logic, q_BTHD, positions_RT)
+    filler = jnp.zeros_like(keys[0])
+    keys = [*keys, *[filler] * (len(bands) - len(keys))]
+
+    def part(x, number):
+        return x[..., number * head_dim : (number + 1) * head_dim].astype(jnp.float32)
+
+    def logits_BHTS(q_BTHX, k_BSKX, queries, keys):
+        queries, keys = queries[:, :, None], keys[:, None]
+        logits = jnp.float32(-jnp.inf)
+        for place, band in enumerate(bands):
+            store = plan.store_of_band[band]
+            product = _grouped(part(q_BTHX, place), part(k_BSKX, store))
+            inside = logic.bands[band].holds(queries, keys)[:, None]
+            logits = jnp.where(inside, product, logits)
+        return logits if logic.bias is None else logits + logic.bias(queries, keys)
+
+    return jnp.concatenate([turned[b] for b in bands], axis=-1), keys, logits_BHTS
+
+
+def _grouped(q_BTHD: jax.Array, k_BSKD: jax.Array) -> jax.Array:
+    """q . k of each query head and its key head: float32[B, H, T, S]."""
+    batch, tokens, heads, dim = q_BTHD.shape
+    q_BTKGD = q_BTHD.reshape(batch, tokens, k_BSKD.shape[2], -1, dim)
+    products = _dot("BTKGD,BSKD->BKGTS", q_BTKGD, k_BSKD)
+    return products.reshape(batch, heads, tokens, -1)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 
 class Program(NamedTuple):
@@ -27,6 +28,19 @@ def compiled(function: Callable, *arrays: jax.Array) -> Program:
     plan = program.memory_analysis()
     temporary = None if plan is None else plan.temp_size_in_bytes
     return Program(lambda: jax.block_until_ready(program(*arrays)), temporary)
+
+
+def carrying(step: Callable, state: Any, *rest: Any) -> Callable[[], Any]:
+    """A call of step(state, *rest) -> (out, state), each state goes to the next."""
+    program = jax.jit(step, donate_argnums=0).lower(state, *rest).compile()
+    states = [jax.tree.map(jnp.array, state)]
+
+    def call():
+        out, state = program(states.pop(), *rest)
+        states.append(state)
+        return jax.block_until_ready(out)
+
+    return call
 
 
 def with_gradients(function: Callable) -> Callable:

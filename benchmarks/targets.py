@@ -40,7 +40,7 @@ def table(targets: Iterable[Target], record: Record) -> str:
         value = target.measured(record)
         shown, met = "not measured", "-"
         if value is not None:
-            shown, met = f"{value:.3g}", "yes" if target.met(value) else "no"
+            shown, met = f"{value:.4g}", "yes" if target.met(value) else "no"
         lines.append([target.what, target.bound, shown, met])
     return markdown(["target", "bound", "measured", "met"], lines)
 

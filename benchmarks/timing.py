@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -122,8 +123,9 @@ def describe(record: Mapping[str, Any]) -> str:
     where, versions = record["machine"], record["machine"]["versions"]
     known = [f"{name} {version}" for name, version in versions.items() if version]
     device = "" if where["device"] == "cpu" else f", {where['device']}"
+    code = re.sub("([0-9a-f]{12})[0-9a-f]*", r"\1", record["commit"] or "unknown")
     return (
-        f"{record['date']}, commit {(record['commit'] or 'unknown')[:12]}, "
+        f"{record['date']}, commit {code}, "
         f"{where['cpu']} ({where['cores']} cores, {record['threads']} used){device}; "
         f"{', '.join(known)}. `{record['command']}`"
     )

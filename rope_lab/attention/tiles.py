@@ -29,7 +29,9 @@ class Tiles:
         with queries that see nothing and keys that nobody sees.
       segments: None or ([R, M, t], [R, N, s]).
       count_RM, order_RMN: query tile m has work in the key tiles
-        order[m, :count[m]], in that order.
+        order[m, :count[m]], in that order: those that band 0 alone holds, those that
+        band 1 alone holds, ..., then those that are cut.
+      stops_RMQ: Q = P + 1; where in order[m] each of these runs ends.
       bands_RMN, band_RMNP: bands that hold a pair of the tile: how many, and their
         numbers in front.
       cut_RMN: 1 where some pair of the tile is hidden or is in another band, so that
@@ -44,6 +46,7 @@ class Tiles:
     segments: tuple[jax.Array, jax.Array] | None
     count_RM: jax.Array
     order_RMN: jax.Array
+    stops_RMQ: jax.Array
     bands_RMN: jax.Array
     band_RMNP: jax.Array
     cut_RMN: jax.Array
@@ -90,9 +93,18 @@ def make_tiles(layout: Layout, query_tile: int, key_tile: int) -> Tiles:
         low_k, high_k = keys_RNs.min(2)[:, None], keys_RNs.max(2)[:, None]
         touched_RPMN &= ((low_q <= high_k) & (low_k <= high_q))[:, None]
         whole_RPMN &= ((low_q == high_k) & (low_k == high_q))[:, None]
+    # Bands are disjoint: what one holds whole, no other touches, whatever the bounds
+    # of a block, which are those of its extremes, leave possible.
+    touched_RPMN &= whole_RPMN | ~whole_RPMN.any(1, keepdims=True)
     bands_RMN = touched_RPMN.sum(1, dtype=jnp.int32)
-    seen_RMN = bands_RMN > 0
-    touched_RMNP = jnp.moveaxis(touched_RPMN, 1, -1)
+    cut_RMN = 1 - whole_RPMN.any(1).astype(jnp.int32)
+    band_RMNP = _in_front(jnp.moveaxis(touched_RPMN, 1, -1))
+    # The run a tile belongs to: its band, P where cut, P + 1 where there is no work.
+    bands = touched_RPMN.shape[1]
+    run_RMN = jnp.where(cut_RMN == 1, bands, band_RMNP[..., 0])
+    run_RMN = jnp.where(bands_RMN == 0, bands + 1, run_RMN)
+    upto = jnp.arange(bands + 1).reshape(1, 1, 1, -1)
+    stops_RMQ = (run_RMN[..., None] <= upto).sum(2, dtype=jnp.int32)
     return Tiles(
         queries_RMt=cut_tokens(layout.queries_RT, 1, query_tile),
         keys_RNs=cut_tokens(layout.keys_RS, 1, key_tile),
@@ -100,11 +112,12 @@ def make_tiles(layout: Layout, query_tile: int, key_tile: int) -> Tiles:
         first_RPMt=first_RPMt,
         last_RPMt=last_RPMt,
         segments=segments,
-        count_RM=seen_RMN.sum(-1, dtype=jnp.int32),
-        order_RMN=_in_front(seen_RMN),
+        count_RM=stops_RMQ[..., -1],
+        order_RMN=jnp.argsort(run_RMN, axis=-1, stable=True).astype(jnp.int32),
+        stops_RMQ=stops_RMQ,
         bands_RMN=bands_RMN,
-        band_RMNP=_in_front(touched_RMNP),
-        cut_RMN=1 - whole_RPMN.any(1).astype(jnp.int32),
+        band_RMNP=band_RMNP,
+        cut_RMN=cut_RMN,
     )
 
 

@@ -22,7 +22,7 @@ from rope_lab.rotary.planes import (
 )
 from rope_lab.rotary.relative import piecewise_relative
 from rope_lab.rotary.resonance import critical_dimension, resonance
-from rope_lab.rotary.rotate import angles, rotate
+from rope_lab.rotary.rotate import angles, rotate, turn
 
 __all__ = [
     "Frequencies",
@@ -44,6 +44,7 @@ __all__ = [
     "rope",
     "rotate",
     "scaled_down",
+    "turn",
     "unrotated",
     "yarn",
 ]

@@ -75,11 +75,17 @@ def rotate(x: jax.Array, angles: jax.Array, layout: Layout = "half") -> jax.Arra
     Raises:
       ValueError: 2 * P exceeds D, or the layout is unknown.
     """
-    planes, dim = angles.shape[-1], x.shape[-1]
+    angles = angles.reshape(*(1,) * (x.ndim - angles.ndim), *angles.shape)
+    return turn(x, jnp.cos(angles), jnp.sin(angles), layout)
+
+
+def turn(
+    x: jax.Array, cos: jax.Array, sin: jax.Array, layout: Layout = "half"
+) -> jax.Array:
+    """`rotate` by the cosines and sines of the angles, float32[..., P], of x's rank."""
+    planes, dim = cos.shape[-1], x.shape[-1]
     if 2 * planes > dim:
         raise ValueError(f"{planes} planes need {2 * planes} dims, x has {dim}")
-    angles = angles.reshape(*(1,) * (x.ndim - angles.ndim), *angles.shape)
-    cos, sin = jnp.cos(angles), jnp.sin(angles)
     turned, passed = x[..., : 2 * planes].astype(jnp.float32), x[..., 2 * planes :]
     if layout == "half":
         first, second = turned[..., :planes], turned[..., planes:]

@@ -1,0 +1,219 @@
+"""Scores of one tile, and how their slopes flow back to what they were made from.
+
+Two kinds, of one shape: those of a position logic, from vectors turned by each band,
+and those of any other callable. Both compute n of the K key heads at once.
+
+Legend: as in `tiles`; besides B batch, K key heads, G query heads per key head,
+H = K * G, D head dim, C value dim.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rope_lab import rotary
+from rope_lab.attention.tiles import Tiles
+
+dot = functools.partial(
+    jnp.einsum,
+    precision=jax.lax.Precision.HIGHEST,
+    preferred_element_type=jnp.float32,
+)
+
+
+class Place(NamedTuple):
+    """A tile: batch row, first of the key heads computed at once, query, key tile."""
+
+    b: Any
+    head: Any
+    m: Any
+    n: Any = None
+
+
+class Operands(NamedTuple):
+    """What attention is differentiable in, for one row of positions.
+
+    q: [B, M*t, H, D], as it came; k: float32[N, B*K, P, s, D], turned by each band;
+    v: float32[N, B*K, s, C]; logic: a position logic, or what a callable learns.
+    """
+
+    q: jax.Array
+    k: jax.Array
+    v: jax.Array
+    logic: Any
+
+
+class BandScores:
+    """Scores of a position logic."""
+
+    def __init__(self, bands: int, group: int, key_heads: int, heads: int):
+        self.bands, self.group = bands, group
+        self.key_heads, self.heads = key_heads, heads
+
+    def queries(self, logic, q_HtD: jax.Array, tiles: Tiles, at: Place) -> jax.Array:
+        """float32[P, n, G*t, D]: as each band sees them, times their temperature."""
+        positions = tiles.queries_RMt[at.m]
+        factor_t1 = logic.query_temperature(q_HtD.shape[-1], positions)[:, None]
+        angles = [band.query_angles(positions) for band in logic.bands]
+        turned = turn_heads(q_HtD, angles, logic.layout, factor_t1).swapaxes(0, 1)
+        return turned.reshape(self.bands, self.heads, -1, q_HtD.shape[-1])
+
+    def scores(self, x: Operands, q, tiles: Tiles, at: Place, band) -> jax.Array:
+        """[n, G*t, s] of a tile which the band alone holds; None: which is cut."""
+        if band is not None:
+            s = self._product(x, q, at, band)
+        else:
+            bands = tiles.band_RMNP[at.m, at.n]
+            s = self._product(x, q, at, bands[0])
+            s = self._where(tiles, at, bands[0], s, -jnp.inf)
+        if band is None and self.bands > 1:
+
+            def other(i, s):
+                more = self._product(x, q, at, bands[i])
+                return self._where(tiles, at, bands[i], more, s)
+
+            s = jax.lax.fori_loop(1, tiles.bands_RMN[at.m, at.n], other, s)
+        if x.logic.bias is not None:
+            s = s + self._bias(x.logic.bias, tiles, at)
+        return s
+
+    def backward(self, x: Operands, q, slopes, ds, tiles: Tiles, at: Place, band):
+        """slopes (of q, k, logic) with the part of this tile, given ds of its scores"""
+        if x.logic.bias is not None:
+            _, pull = jax.vjp(lambda bias: self._bias(bias, tiles, at), x.logic.bias)
+            _, _, logic = slopes
+            bias = jax.tree.map(jnp.add, logic.bias, pull(ds)[0])
+            slopes = (*slopes[:2], dataclasses.replace(logic, bias=bias))
+        if band is not None or self.bands == 1:
+            return self._pull(x, q, slopes, ds, at, band or 0)
+        bands = tiles.band_RMNP[at.m, at.n]
+
+        def visit(i, slopes):
+            mine = self._where(tiles, at, bands[i], ds, 0.0)
+            return self._pull(x, q, slopes, mine, at, bands[i])
+
+        return jax.lax.fori_loop(0, tiles.bands_RMN[at.m, at.n], visit, slopes)
+
+    def _keys(self, x: jax.Array, at: Place, band) -> jax.Array:
+        """[n, s, D] of [N, B*K, P, s, D]."""
+        sizes = (1, self.heads, 1, *x.shape[3:])
+        return jax.lax.dynamic_slice(x, self._start(at, band), sizes)[0, :, 0]
+
+    def _start(self, at: Place, band):
+        return (at.n, at.b * self.key_heads + at.head, band, 0, 0)
+
+    def _product(self, x: Operands, q, at: Place, band) -> jax.Array:
+        q = jax.lax.dynamic_index_in_dim(q, band, 0, keepdims=False)
+        return dot("hqd,hkd->hqk", q, self._keys(x.k, at, band))
+
+    def _pull(self, x: Operands, q, slopes, ds, at: Place, band):
+        q_slope, k_slope, logic = slopes
+        q = jax.lax.dynamic_index_in_dim(q, band, 0, keepdims=False)
+        dq = dot("hqk,hkd->hqd", ds, self._keys(x.k, at, band))
+        dk = dot("hqk,hqd->hkd", ds, q) + self._keys(k_slope, at, band)
+        k_slope = jax.lax.dynamic_update_slice(
+            k_slope, dk[None, :, None], self._start(at, band)
+        )
+        dq = dq + jax.lax.dynamic_index_in_dim(q_slope, band, 0, keepdims=False)
+        q_slope = jax.lax.dynamic_update_index_in_dim(q_slope, dq, band, 0)
+        return q_slope, k_slope, logic
+
+    def _where(self, tiles: Tiles, at: Place, band, chosen, other) -> jax.Array:
+        """chosen where the band shows the key to the query, else other."""
+        inside_ts = inside(tiles, at, band)
+        shape = (chosen.shape[0], self.group, *inside_ts.shape)
+        if isinstance(other, jax.Array):
+            other = other.reshape(shape)
+        chosen = jnp.where(inside_ts[None, None], chosen.reshape(shape), other)
+        return chosen.reshape(shape[0], -1, shape[-1])
+
+    def _bias(self, bias, tiles: Tiles, at: Place) -> jax.Array:
+        queries, keys = tiles.queries_RMt[at.m], tiles.keys_RNs[at.n]
+        values_Hts = bias(queries[None, :, None], keys[None, None])[0]
+        values = values_Hts.reshape(self.key_heads, -1, len(keys))
+        return jax.lax.dynamic_slice_in_dim(values, at.head, self.heads)
+
+
+class CallableScores:
+    """Scores of any callable with the signature of a logic, all heads at once."""
+
+    bands = 1
+
+    def __init__(self, function, group: int, key_heads: int):
+        self.function, self.group = function, group
+        self.key_heads = self.heads = key_heads
+
+    def queries(self, logic, q_HtD: jax.Array, tiles: Tiles, at: Place) -> jax.Array:
+        """float32[1, K, G*t, D]."""
+        return q_HtD.astype(jnp.float32).reshape(1, self.heads, -1, q_HtD.shape[-1])
+
+    def scores(self, x: Operands, q, tiles: Tiles, at: Place, band) -> jax.Array:
+        """[K, G*t, s] of a tile; band None: in which something is hidden."""
+        return self._scores(q, self._keys(x.k, at), x.logic, tiles, at, band)
+
+    def backward(self, x: Operands, q, slopes, ds, tiles: Tiles, at: Place, band):
+        """slopes (of q, k, logic) with the part of this tile, given ds of its scores"""
+        q_slope, k_slope, logic = slopes
+        _, pull = jax.vjp(
+            lambda q, k, logic: self._scores(q, k, logic, tiles, at, band),
+            q,
+            self._keys(x.k, at),
+            x.logic,
+        )
+        dq, dk, more = pull(ds)
+        start = (at.n, at.b * self.heads, 0, 0, 0)
+        dk = dk + self._keys(k_slope, at)
+        k_slope = jax.lax.dynamic_update_slice(k_slope, dk[None], start)
+        return q_slope + dq, k_slope, jax.tree.map(jnp.add, logic, more)
+
+    def _keys(self, x: jax.Array, at: Place) -> jax.Array:
+        """[K, 1, s, D] of [N, B*K, 1, s, D]."""
+        return jax.lax.dynamic_slice_in_dim(x[at.n], at.b * self.heads, self.heads)
+
+    def _scores(self, q, k, learned, tiles: Tiles, at: Place, band) -> jax.Array:
+        keys, dim = k.shape[2:]
+        q_BTHD = q.reshape(1, self.heads * self.group, -1, dim).transpose(0, 2, 1, 3)
+        k_BSKD = k.reshape(1, self.heads, keys, dim).transpose(0, 2, 1, 3)
+        positions = tiles.queries_RMt[at.m][None], tiles.keys_RNs[at.n][None]
+        s = self.function(q_BTHD, k_BSKD, *positions, *learned)
+        if s.shape != (1, *q_BTHD.shape[2:0:-1], keys):
+            raise ValueError(
+                f"the position logic returned logits of shape {s.shape} for queries "
+                f"{q_BTHD.shape} and keys {k_BSKD.shape}; expected [batch, heads, "
+                "queries, keys]"
+            )
+        if band is None:
+            s = jnp.where(inside(tiles, at, 0)[None, None], s, -jnp.inf)
+        return s.astype(jnp.float32).reshape(self.heads, -1, keys)
+
+
+def turn_heads(x_HtD, angles: list[jax.Array], layout: str, factor=None) -> jax.Array:
+    """float32[H, P, t, D]: heads turned by each of the angles [t, planes].
+
+    A loop over the heads: fusion on a CPU would compute the sines anew for each.
+    """
+    tables = [(jnp.cos(angle), jnp.sin(angle)) for angle in angles]
+
+    def turn(x_tD):
+        bands = [
+            rotary.turn(x_tD.astype(jnp.float32), *table, layout) for table in tables
+        ]
+        return jnp.stack(bands if factor is None else [b * factor for b in bands])
+
+    return jax.lax.map(turn, x_HtD)
+
+
+def inside(tiles: Tiles, at: Place, band) -> jax.Array:
+    """bool[t, s]: who sees whom in one tile and band."""
+    marks = tiles.marks_RNs[at.n][None]
+    inside = marks >= tiles.first_RPMt[band, at.m][:, None]
+    inside &= marks <= tiles.last_RPMt[band, at.m][:, None]
+    if tiles.segments is not None:
+        queries, keys = tiles.segments
+        inside &= queries[at.m][:, None] == keys[at.n][None]
+    return inside

@@ -8,6 +8,7 @@ from rope_lab.logic import (
     position_logic,
     relative_positions,
 )
+from rope_lab.model.generate import generate
 from rope_lab.rotary import Frequencies
 
 __version__ = "0.1.0"
@@ -16,6 +17,7 @@ __all__ = [
     "Frequencies",
     "PositionLogic",
     "attend",
+    "generate",
     "logic_from_dict",
     "position_logic",
     "relative_positions",

@@ -9,13 +9,17 @@ from rope_lab.model.decoder import (
     init_model,
     model_structure,
 )
+from rope_lab.model.generate import Generated, generate, stream
 
 __all__ = [
     "Decoder",
+    "Generated",
     "ModelConfig",
     "apply_model",
     "build_logic",
     "count_parameters",
+    "generate",
     "init_model",
     "model_structure",
+    "stream",
 ]

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rope_lab.attention import attend
+from rope_lab.attention.cache import Cache, extend
 from rope_lab.model.config import ModelConfig
 
 
@@ -31,6 +32,16 @@ class Block(nnx.Module):
         )
         return x_BTE + self.feed_forward(self.feed_forward_norm(x_BTE))
 
+    def extend(
+        self, x_BTE: jax.Array, logic, cache: Cache, counts, fresh: bool
+    ) -> tuple[jax.Array, Cache]:
+        """The same for tokens behind those in the cache; see `cache.extend`."""
+        mixed_BTE, cache = self.attention.extend(
+            self.attention_norm(x_BTE), logic, cache, counts, fresh
+        )
+        x_BTE = x_BTE + mixed_BTE
+        return x_BTE + self.feed_forward(self.feed_forward_norm(x_BTE)), cache
+
 
 class Attention(nnx.Module):
     """Grouped-query attention whose logits a position logic gives."""
@@ -49,22 +60,33 @@ class Attention(nnx.Module):
 
     def __call__(self, x_BTE: jax.Array, logic, positions, segment_ids) -> jax.Array:
         """[B, T, E] to [B, T, E]."""
-        heads = (*x_BTE.shape[:2], -1, self.config.head_dim)
-        q_BTHD = self.query(x_BTE).reshape(heads)
-        k_BTKD = self.key(x_BTE).reshape(heads)
-        v_BTKD = self.value(x_BTE).reshape(heads)
-        if self.config.qk_norm:
-            q_BTHD, k_BTKD = self.query_norm(q_BTHD), self.key_norm(k_BTKD)
         o_BTHD = attend(
-            q_BTHD,
-            k_BTKD,
-            v_BTKD,
+            *self._heads(x_BTE),
             logic,
             query_positions=positions,
             key_positions=positions,
             segment_ids=segment_ids,
         )
         return self.out(o_BTHD.reshape(*x_BTE.shape[:2], -1))
+
+    def extend(
+        self, x_BTE: jax.Array, logic, cache: Cache, counts, fresh: bool
+    ) -> tuple[jax.Array, Cache]:
+        """The same for tokens behind those in the cache."""
+        o_BTHD, cache = extend(
+            cache, logic, *self._heads(x_BTE), counts=counts, fresh=fresh
+        )
+        return self.out(o_BTHD.reshape(*x_BTE.shape[:2], -1)), cache
+
+    def _heads(self, x_BTE: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Queries [B, T, H, D], keys and values [B, T, K, D], not rotated."""
+        heads = (*x_BTE.shape[:2], -1, self.config.head_dim)
+        q_BTHD = self.query(x_BTE).reshape(heads)
+        k_BTKD = self.key(x_BTE).reshape(heads)
+        v_BTKD = self.value(x_BTE).reshape(heads)
+        if self.config.qk_norm:
+            q_BTHD, k_BTKD = self.query_norm(q_BTHD), self.key_norm(k_BTKD)
+        return q_BTHD, k_BTKD, v_BTKD
 
 
 class FeedForward(nnx.Module):

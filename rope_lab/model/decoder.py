@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from rope_lab.attention.cache import Cache, init_cache
 from rope_lab.logic import PositionLogic, position_logic
 from rope_lab.model.block import Block, _norm
 from rope_lab.model.config import ModelConfig
@@ -75,6 +76,47 @@ class Decoder(nnx.Module):
 
         x_BTE = self.embed(tokens_BT)
         x_BTE = apply_layers(layer, stacked, x_BTE, logics, self.config.remat)
+        return self._scores(x_BTE)
+
+    def extend(
+        self,
+        tokens_BT: jax.Array,
+        logic: Logic | Sequence[Logic],
+        caches: Sequence[Cache],
+        counts: jax.Array | None = None,
+        *,
+        fresh: bool = False,
+        layers: Sequence[Any] | None = None,
+    ) -> tuple[jax.Array, tuple[Cache, ...]]:
+        """Logits float32[B, V] after the last real token, and the longer caches.
+
+        Layers are unrolled here: a scan would copy every cache once a token, which at
+        32,768 tokens costs six times what the attention does.
+
+        Args:
+          tokens_BT: int32, behind the tokens that the caches hold.
+          logic: as for a call.
+          caches: one per layer, from `init_caches`.
+          counts, fresh: as `rope_lab.attention.cache.extend` takes them.
+          layers: `unstacked` parameters, which spares a copy of them at each call.
+        """
+        logics = _per_layer(logic, self.config.num_layers)
+        graphdef, stacked = nnx.split(self.layers)
+        layers = layers or unstacked(stacked)
+        x_BTE, longer = self.embed(tokens_BT), []
+        for parameters, logic, cache in zip(layers, logics, caches, strict=True):
+            block = nnx.merge(graphdef, parameters)
+            x_BTE, cache = block.extend(x_BTE, logic, cache, counts, fresh)
+            longer.append(cache)
+        if counts is None:
+            last_BE = x_BTE[:, -1]
+        else:
+            last_B1 = jnp.broadcast_to(jnp.maximum(counts - 1, 0), x_BTE.shape[:1])
+            last_BE = jnp.take_along_axis(x_BTE, last_B1[:, None, None], axis=1)[:, 0]
+        return self._scores(last_BE), tuple(longer)
+
+    def _scores(self, x_BTE: jax.Array) -> jax.Array:
+        """float32[..., V] vocabulary scores of [..., E]."""
         x_BTE = self.norm(x_BTE)
         if self.config.tied_embeddings:
             kernel_EV = self.embed.embedding[...].T
@@ -116,6 +158,38 @@ def apply_model(
     """float32[B, T, V] next-token logits; pure, to be jitted by the caller."""
     model = nnx.merge(graphdef, params)
     return model(tokens_BT, logic, positions, segment_ids)
+
+
+def unstacked(stacked: Any) -> list[Any]:
+    """Parameters of each layer, from those with a leading layer axis."""
+    count = jax.tree.leaves(stacked)[0].shape[0]
+    return [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(count)]
+
+
+def init_caches(
+    config: ModelConfig,
+    logic: Logic | Sequence[Logic],
+    batch: int,
+    capacity: int,
+    dtype: Any = None,
+    ragged: bool = False,
+) -> tuple[Cache, ...]:
+    """Empty caches, one per layer; arguments as `rope_lab.attention.cache.init_cache`.
+
+    dtype: by default that of the model's activations.
+    """
+    return tuple(
+        init_cache(
+            one,
+            batch,
+            capacity,
+            config.num_kv_heads,
+            config.head_dim,
+            dtype=dtype or config.compute_dtype,
+            ragged=ragged,
+        )
+        for one in _per_layer(logic, config.num_layers)
+    )
 
 
 def build_logic(

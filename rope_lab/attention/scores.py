@@ -63,40 +63,44 @@ class BandScores:
         turned = turn_heads(q_HtD, angles, logic.layout, factor_t1).swapaxes(0, 1)
         return turned.reshape(self.bands, self.heads, -1, q_HtD.shape[-1])
 
-    def scores(self, x: Operands, q, tiles: Tiles, at: Place, band) -> jax.Array:
-        """[n, G*t, s] of a tile which the band alone holds; None: which is cut."""
-        if band is not None:
-            s = self._product(x, q, at, band)
+    def scores(self, x: Operands, q, tiles: Tiles, at: Place, run: int) -> jax.Array:
+        """[n, G*t, s] of a tile of one of the runs of `Tiles`."""
+        if run < self.bands:
+            s = self._product(x, q, at, run)
         else:
             bands = tiles.band_RMNP[at.m, at.n]
-            s = self._product(x, q, at, bands[0])
-            s = self._where(tiles, at, bands[0], s, -jnp.inf)
-        if band is None and self.bands > 1:
 
-            def other(i, s):
-                more = self._product(x, q, at, bands[i])
-                return self._where(tiles, at, bands[i], more, s)
+            def also(i, s):
+                product = self._product(x, q, at, bands[i])
+                return self._where(tiles, at, bands[i], product, s)
 
-            s = jax.lax.fori_loop(1, tiles.bands_RMN[at.m, at.n], other, s)
+            s = also(0, -jnp.inf)
+            if run > self.bands:
+                s = also(1, s)
+            if run > self.bands and self.bands > 2:
+                s = jax.lax.fori_loop(2, tiles.bands_RMN[at.m, at.n], also, s)
         if x.logic.bias is not None:
             s = s + self._bias(x.logic.bias, tiles, at)
         return s
 
-    def backward(self, x: Operands, q, slopes, ds, tiles: Tiles, at: Place, band):
+    def backward(self, x: Operands, q, slopes, ds, tiles: Tiles, at: Place, run: int):
         """slopes (of q, k, logic) with the part of this tile, given ds of its scores"""
         if x.logic.bias is not None:
             _, pull = jax.vjp(lambda bias: self._bias(bias, tiles, at), x.logic.bias)
             _, _, logic = slopes
             bias = jax.tree.map(jnp.add, logic.bias, pull(ds)[0])
             slopes = (*slopes[:2], dataclasses.replace(logic, bias=bias))
-        if band is not None or self.bands == 1:
-            return self._pull(x, q, slopes, ds, at, band or 0)
+        if run < self.bands:
+            return self._pull(x, q, slopes, ds, at, run)
         bands = tiles.band_RMNP[at.m, at.n]
+        if run == self.bands:  # what is hidden has no slope
+            return self._pull(x, q, slopes, ds, at, bands[0])
 
         def visit(i, slopes):
             mine = self._where(tiles, at, bands[i], ds, 0.0)
             return self._pull(x, q, slopes, mine, at, bands[i])
 
+        # A loop even for two: XLA copies the whole of k's where two updates follow.
         return jax.lax.fori_loop(0, tiles.bands_RMN[at.m, at.n], visit, slopes)
 
     def _keys(self, x: jax.Array, at: Place, band) -> jax.Array:
@@ -152,15 +156,15 @@ class CallableScores:
         """float32[1, K, G*t, D]."""
         return q_HtD.astype(jnp.float32).reshape(1, self.heads, -1, q_HtD.shape[-1])
 
-    def scores(self, x: Operands, q, tiles: Tiles, at: Place, band) -> jax.Array:
-        """[K, G*t, s] of a tile; band None: in which something is hidden."""
-        return self._scores(q, self._keys(x.k, at), x.logic, tiles, at, band)
+    def scores(self, x: Operands, q, tiles: Tiles, at: Place, run: int) -> jax.Array:
+        """[K, G*t, s] of a tile; run 0: in which nothing is hidden."""
+        return self._scores(q, self._keys(x.k, at), x.logic, tiles, at, run)
 
-    def backward(self, x: Operands, q, slopes, ds, tiles: Tiles, at: Place, band):
+    def backward(self, x: Operands, q, slopes, ds, tiles: Tiles, at: Place, run: int):
         """slopes (of q, k, logic) with the part of this tile, given ds of its scores"""
         q_slope, k_slope, logic = slopes
         _, pull = jax.vjp(
-            lambda q, k, logic: self._scores(q, k, logic, tiles, at, band),
+            lambda q, k, logic: self._scores(q, k, logic, tiles, at, run),
             q,
             self._keys(x.k, at),
             x.logic,
@@ -175,7 +179,7 @@ class CallableScores:
         """[K, 1, s, D] of [N, B*K, 1, s, D]."""
         return jax.lax.dynamic_slice_in_dim(x[at.n], at.b * self.heads, self.heads)
 
-    def _scores(self, q, k, learned, tiles: Tiles, at: Place, band) -> jax.Array:
+    def _scores(self, q, k, learned, tiles: Tiles, at: Place, run) -> jax.Array:
         keys, dim = k.shape[2:]
         q_BTHD = q.reshape(1, self.heads * self.group, -1, dim).transpose(0, 2, 1, 3)
         k_BSKD = k.reshape(1, self.heads, keys, dim).transpose(0, 2, 1, 3)
@@ -187,7 +191,7 @@ class CallableScores:
                 f"{q_BTHD.shape} and keys {k_BSKD.shape}; expected [batch, heads, "
                 "queries, keys]"
             )
-        if band is None:
+        if run > 0:
             s = jnp.where(inside(tiles, at, 0)[None, None], s, -jnp.inf)
         return s.astype(jnp.float32).reshape(self.heads, -1, keys)
 
@@ -197,7 +201,7 @@ def turn_heads(x_HtD, angles: list[jax.Array], layout: str, factor=None) -> jax.
 
     A loop over the heads: fusion on a CPU would compute the sines anew for each.
     """
-    tables = [(jnp.cos(angle), jnp.sin(angle)) for angle in angles]
+    tables = [rotary.cos_sin(angle) for angle in angles]
 
     def turn(x_tD):
         bands = [

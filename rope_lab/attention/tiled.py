@@ -156,17 +156,17 @@ def _places(scores, x: Operands, tiles: Tiles) -> Place:
 
 
 def _each_key_tile(tiles: Tiles, at: Place, visit, carry):
-    """visit(band, at, carry) over the key tiles in which query tile at.m has work.
+    """visit(run, at, carry) over the key tiles in which query tile at.m has work.
 
-    One loop for the tiles of each band, one (band None) for those that are cut: what
-    does not change with the key tile, such as the queries, is read once.
+    One loop for each run of the plan: what does not change with the key tile, such as
+    the queries of a band, is read once.
     """
-    start, bands = 0, tiles.stops_RMQ.shape[-1] - 1
-    for band in [*range(bands), None]:
-        stop = tiles.stops_RMQ[at.m, bands if band is None else band]
+    start, runs = 0, tiles.stops_RMQ.shape[-1]
+    for run in range(runs if runs > 3 else 2):  # one band: none of several
+        stop = tiles.stops_RMQ[at.m, run]
 
-        def step(i, carry, band=band):
-            return visit(band, at._replace(n=tiles.order_RMN[at.m, i]), carry)
+        def step(i, carry, run=run):
+            return visit(run, at._replace(n=tiles.order_RMN[at.m, i]), carry)
 
         carry = jax.lax.fori_loop(start, stop, step, carry)
         start = stop
@@ -204,9 +204,9 @@ def _forward(scores, x: Operands, tiles: Tiles):
         mine = _Queries(scores, tiles, at)
         q = scores.queries(x.logic, mine.read(x.q), tiles, at)
 
-        def visit(band, at, carry):
+        def visit(run, at, carry):
             largest, total, out = carry
-            s = scores.scores(x, q, tiles, at, band)
+            s = scores.scores(x, q, tiles, at, run)
             larger = jnp.maximum(largest, s.max(-1))
             p = exp(s - larger[..., None])
             shrink = exp(largest - larger)
@@ -248,14 +248,14 @@ def _backward(scores, x: Operands, tiles: Tiles, lse, out, dout) -> Operands:
         )
         delta_m = (out_m * dout_m).sum(-1, keepdims=True)
 
-        def visit(band, at, carry):
+        def visit(run, at, carry):
             v_slope, rest = carry
             v, start = _values(scores, x.v, at)
-            p = exp(scores.scores(x, q, tiles, at, band) - lse_m)
+            p = exp(scores.scores(x, q, tiles, at, run) - lse_m)
             dv = dot("hqk,hqc->hkc", p, dout_m) + _values(scores, v_slope, at)[0]
             v_slope = jax.lax.dynamic_update_slice(v_slope, dv[None], start)
             ds = p * (dot("hqc,hkc->hqk", dout_m, v) - delta_m)
-            rest = scores.backward(x, q, rest, ds, tiles, at, band)
+            rest = scores.backward(x, q, rest, ds, tiles, at, run)
             return v_slope, rest
 
         carry = slopes.v, (jnp.zeros_like(q), slopes.k, slopes.logic)

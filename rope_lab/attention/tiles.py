@@ -30,8 +30,9 @@ class Tiles:
       segments: None or ([R, M, t], [R, N, s]).
       count_RM, order_RMN: query tile m has work in the key tiles
         order[m, :count[m]], in that order: those that band 0 alone holds, those that
-        band 1 alone holds, ..., then those that are cut.
-      stops_RMQ: Q = P + 1; where in order[m] each of these runs ends.
+        band 1 alone holds, ..., those that are cut with one band in them, and those
+        with several.
+      stops_RMQ: Q = P + 2; where in order[m] each of these runs ends.
       bands_RMN, band_RMNP: bands that hold a pair of the tile: how many, and their
         numbers in front.
       cut_RMN: 1 where some pair of the tile is hidden or is in another band, so that
@@ -99,11 +100,11 @@ def make_tiles(layout: Layout, query_tile: int, key_tile: int) -> Tiles:
     bands_RMN = touched_RPMN.sum(1, dtype=jnp.int32)
     cut_RMN = 1 - whole_RPMN.any(1).astype(jnp.int32)
     band_RMNP = _in_front(jnp.moveaxis(touched_RPMN, 1, -1))
-    # The run a tile belongs to: its band, P where cut, P + 1 where there is no work.
+    # The run a tile belongs to: its band; P or P + 1 where cut; P + 2 without work.
     bands = touched_RPMN.shape[1]
-    run_RMN = jnp.where(cut_RMN == 1, bands, band_RMNP[..., 0])
-    run_RMN = jnp.where(bands_RMN == 0, bands + 1, run_RMN)
-    upto = jnp.arange(bands + 1).reshape(1, 1, 1, -1)
+    run_RMN = jnp.where(cut_RMN == 1, bands + (bands_RMN > 1), band_RMNP[..., 0])
+    run_RMN = jnp.where(bands_RMN == 0, bands + 2, run_RMN)
+    upto = jnp.arange(bands + 2).reshape(1, 1, 1, -1)
     stops_RMQ = (run_RMN[..., None] <= upto).sum(2, dtype=jnp.int32)
     return Tiles(
         queries_RMt=cut_tokens(layout.queries_RT, 1, query_tile),

@@ -22,11 +22,12 @@ from rope_lab.rotary.planes import (
 )
 from rope_lab.rotary.relative import piecewise_relative
 from rope_lab.rotary.resonance import critical_dimension, resonance
-from rope_lab.rotary.rotate import angles, rotate, turn
+from rope_lab.rotary.rotate import angles, cos_sin, rotate, turn
 
 __all__ = [
     "Frequencies",
     "angles",
+    "cos_sin",
     "critical_dimension",
     "dynamic_ntk",
     "interpolated",

@@ -14,6 +14,7 @@ heads computed at once, D and C head dims of keys and values, P bands.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 
@@ -234,6 +235,7 @@ def _forward(scores, x: Operands, tiles: Tiles):
 
 def _backward(scores, x: Operands, tiles: Tiles, lse, out, dout) -> Operands:
     """Gradients of the operands of one row of positions, shaped like them."""
+    scores = dataclasses.replace(scores, by_key=True)
 
     def row(slopes, at):
         mine = _Queries(scores, tiles, at)
@@ -246,21 +248,22 @@ def _backward(scores, x: Operands, tiles: Tiles, lse, out, dout) -> Operands:
         out_m, dout_m, lse_m = (
             mine.read(y).astype(jnp.float32).reshape(shape) for y in (out, dout, lse)
         )
-        delta_m = (out_m * dout_m).sum(-1, keepdims=True)
+        delta_m = (out_m * dout_m).sum(-1)[:, None]
+        lse_m = lse_m[:, None, :, 0]
 
         def visit(run, at, carry):
             v_slope, rest = carry
             v, start = _values(scores, x.v, at)
             p = exp(scores.scores(x, q, tiles, at, run) - lse_m)
-            dv = dot("hqk,hqc->hkc", p, dout_m) + _values(scores, v_slope, at)[0]
+            dv = dot("hkq,hqc->hkc", p, dout_m) + _values(scores, v_slope, at)[0]
             v_slope = jax.lax.dynamic_update_slice(v_slope, dv[None], start)
-            ds = p * (dot("hqc,hkc->hqk", dout_m, v) - delta_m)
-            rest = scores.backward(x, q, rest, ds, tiles, at, run)
-            return v_slope, rest
+            ds = p * (dot("hkc,hqc->hkq", v, dout_m) - delta_m)
+            return v_slope, scores.backward(x, q, rest, ds, tiles, at, run)
 
-        carry = slopes.v, (jnp.zeros_like(q), slopes.k, slopes.logic)
+        dq = jnp.zeros_like(q.swapaxes(2, 3))
+        carry = slopes.v, (dq, slopes.k, slopes.logic)
         v_slope, (dq, k_slope, logic) = _each_key_tile(tiles, at, visit, carry)
-        more, dq = pull(dq)
+        more, dq = pull(dq.swapaxes(2, 3))
         logic = jax.tree.map(jnp.add, logic, more)
         return Operands(mine.write(slopes.q, dq), k_slope, v_slope, logic), None
 

@@ -28,7 +28,10 @@ class Bias(Protocol):
         """H, the query heads it has values for."""
 
     def __call__(self, queries: jax.Array, keys: jax.Array) -> jax.Array:
-        """float32[B, H, T, S] for int32 positions [B, T, 1] and [B, 1, S]."""
+        """float32[B, H, T, S] for int32 positions [B, T, 1] and [B, 1, S].
+
+        By broadcasting: [B, 1, T] and [B, S, 1] give [B, H, S, T].
+        """
 
 
 @jax.tree_util.register_dataclass

@@ -55,6 +55,14 @@ def test_attend_keeps_its_signature():
     )
 
 
+def test_generate_keeps_its_signature():
+    assert signature(rope_lab.generate) == (
+        "(graphdef, params, prompt_tokens, logic, max_new_tokens, *, "
+        "prompt_lengths=None, temperature=None, top_k=None, top_p=None, seed=0, "
+        "stop_tokens=(), prefill_chunk=None, cache_dtype=None)"
+    )
+
+
 def test_position_logic_keeps_its_signature():
     expected = "(name, *, head_dim, base=10000.0, **options)"
     assert signature(rope_lab.position_logic) == expected
@@ -71,7 +79,7 @@ def test_a_logic_is_called_with_vectors_and_their_positions():
 
 
 def test_all_lists_the_fixed_names_and_every_name_exists():
-    fixed = {"rotary", "position_logic", "attend", "relative_positions"}
+    fixed = {"rotary", "position_logic", "attend", "relative_positions", "generate"}
     assert fixed <= set(rope_lab.__all__)
     assert set(SIGNATURES) <= set(rotary.__all__)
     for module in (rope_lab, rotary):

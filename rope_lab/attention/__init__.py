@@ -6,6 +6,7 @@ queries and keys, C head dim of values.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 
 import jax
@@ -49,14 +50,16 @@ def attend(
         keys 0..S-1 and queries S-T..S-1. In any order.
       segment_ids: int32 [B, S] (queries are the last T), or a pair for queries and
         keys. A query sees keys of its own segment; 0 is padding, seen by nobody.
-      implementation: "auto" or "dense"; "tiled", "gpu" and "tpu" are not built yet.
+      implementation: "auto" (on a GPU or TPU its kernels, where they take the call),
+        "dense", "tiled", "gpu" or "tpu".
       context_axis: mesh axis of a sequence sharded over devices; not built yet.
 
     Returns:
       [B, T, H, C] in the dtype of q; 0, with gradient 0, for a query that sees no key.
 
     Raises:
-      ValueError: shapes that do not fit. NotImplementedError: what is not built yet.
+      ValueError: shapes that do not fit; "gpu" or "tpu" does not take the call.
+      NotImplementedError: what is not built yet.
     """
     if implementation not in _KNOWN:
         raise ValueError(f"implementation must be one of {_KNOWN}: {implementation!r}")
@@ -72,9 +75,7 @@ def attend(
     segments = None
     if segment_ids is not None:
         segments = _segment_pair(segment_ids, q_BTHD.shape[0], queries, keys)
-    chosen = implementation
-    if implementation == "auto":
-        chosen = "tiled" if queries * keys >= TILED_FROM else "dense"
+    chosen = _chosen(implementation, q_BTHD, k_BSKD, v_BSKC, logic)
     if chosen == "dense":
         visible_BTS = query_positions[:, :, None] >= key_positions[:, None, :]
         if segments is not None:
@@ -83,7 +84,31 @@ def attend(
             q_BTHD, k_BSKD, v_BSKC, logic, query_positions, key_positions, visible_BTS
         )
     layout = make_layout(logic, query_positions, key_positions, segments)
-    return tiled(q_BTHD, k_BSKD, v_BSKC, logic, layout)
+    run = tiled if chosen == "tiled" else getattr(_kernels(chosen), chosen)
+    return run(q_BTHD, k_BSKD, v_BSKC, logic, layout)
+
+
+def _chosen(implementation: str, q_BTHD, k_BSKD, v_BSKC, logic) -> str:
+    """The implementation to run; what is asked for by name runs, or says why not."""
+    if implementation in ("gpu", "tpu"):
+        reason = _kernels(implementation).refusal(q_BTHD, k_BSKD, v_BSKC, logic)
+        if reason is not None:
+            raise ValueError(f"implementation={implementation!r}: {reason}")
+    if implementation != "auto":
+        return implementation
+    backend = jax.default_backend()
+    if (
+        backend in ("gpu", "tpu")
+        and _kernels(backend).refusal(q_BTHD, k_BSKD, v_BSKC, logic) is None
+    ):
+        return backend
+    pairs = q_BTHD.shape[1] * k_BSKD.shape[1]
+    return "tiled" if pairs >= TILED_FROM else "dense"
+
+
+def _kernels(name: str):
+    """The module of an accelerator's kernels; Pallas takes time to import."""
+    return importlib.import_module(f"rope_lab.attention.{name}")
 
 
 def _check_shapes(q_BTHD: jax.Array, k_BSKD: jax.Array, v_BSKC: jax.Array) -> None:

@@ -115,10 +115,9 @@ def test_greedy_text_is_the_argmax_of_full_passes_to_16_times_the_training_lengt
 
 
 @pytest.mark.parametrize("name", ["rerope", "plain callable"])
-@pytest.mark.parametrize("chunk", [2, 3])
-def test_prompts_read_in_chunks_give_the_same_text(name, chunk):
+def test_prompts_read_in_chunks_give_the_same_text(name):
     found = generate(
-        *model(), PROMPT, LOGICS[name], N, prompt_lengths=LENGTHS, prefill_chunk=chunk
+        *model(), PROMPT, LOGICS[name], N, prompt_lengths=LENGTHS, prefill_chunk=2
     )
     np.testing.assert_array_equal(found.tokens, greedy(name).tokens)
 

@@ -53,28 +53,47 @@ def tiled(
     Equal to `dense`; float32 throughout, O(T + S) memory forward and backward.
     query_tile, key_tile: the most tokens a tile has.
     """
-    queries, heads, head_dim = q_BTHD.shape[1:]
-    keys, key_heads = k_BSKD.shape[1:3]
-    group = heads // key_heads
-    t = tile_length(queries, max(1, query_tile // group))
-    s = tile_length(keys, key_tile)
-    tiles = make_tiles(layout, t, s)
-    rows = tiles.queries_RMt.shape[0]
-    q = cut_tokens(q_BTHD, 1, t).reshape(
-        rows, q_BTHD.shape[0] // rows, -1, heads, head_dim
-    )
-    k, v = (_by_tile(x, rows, s) for x in (k_BSKD, v_BSKC))
     if isinstance(logic, PositionLogic):
-        logic.check_heads(heads, head_dim)
-        at_once = math.gcd(key_heads, max(1, SCORES // (group * t * s)))
-        scores = BandScores(len(logic.bands), group, key_heads, at_once)
-        k = _turned_keys(logic, k, tiles.keys_RNs)
-    else:
-        function, logic = _hoisted(logic, q_BTHD, k_BSKD, t, s)
-        scores = CallableScores(function, group, key_heads)
-        k = k[:, :, :, None]
+        logic.check_heads(*q_BTHD.shape[2:])
+        return _banded(q_BTHD, k_BSKD, v_BSKC, logic, layout, query_tile, key_tile)
+    t, s = _tile_lengths(q_BTHD, k_BSKD, query_tile, key_tile)
+    function, learned = _hoisted(logic, q_BTHD, k_BSKD, t, s)
+    key_heads = k_BSKD.shape[2]
+    scores = CallableScores(function, q_BTHD.shape[2] // key_heads, key_heads)
+    tiles = make_tiles(layout, t, s)
+    k = _by_tile(k_BSKD, len(tiles.count_RM), s)[:, :, :, None]
+    return _walked(scores, q_BTHD, k, v_BSKC, learned, tiles)
+
+
+@functools.partial(jax.jit, static_argnums=(5, 6))
+def _banded(q_BTHD, k_BSKD, v_BSKC, logic, layout, query_tile, key_tile):
+    """tiled of a position logic: one program for all of the same bands and shapes."""
+    t, s = _tile_lengths(q_BTHD, k_BSKD, query_tile, key_tile)
+    key_heads = k_BSKD.shape[2]
+    group = q_BTHD.shape[2] // key_heads
+    at_once = math.gcd(key_heads, max(1, SCORES // (group * t * s)))
+    scores = BandScores(len(logic.bands), group, key_heads, at_once)
+    tiles = make_tiles(layout, t, s)
+    k = _by_tile(k_BSKD, len(tiles.count_RM), s)
+    k = _turned_keys(logic, k, tiles.keys_RNs)
+    return _walked(scores, q_BTHD, k, v_BSKC, logic, tiles)
+
+
+def _tile_lengths(q_BTHD, k_BSKD, query_tile: int, key_tile: int) -> tuple[int, int]:
+    """Tokens of a query tile, of which each key head has G rows, and of a key tile."""
+    group = q_BTHD.shape[2] // k_BSKD.shape[2]
+    t = tile_length(q_BTHD.shape[1], max(1, query_tile // group))
+    return t, tile_length(k_BSKD.shape[1], key_tile)
+
+
+def _walked(scores, q_BTHD, k, v_BSKC, logic, tiles: Tiles) -> jax.Array:
+    """[B, T, H, C] from keys that are turned and tiled already."""
+    batch, queries, heads, dim = q_BTHD.shape
+    rows, _, t = tiles.queries_RMt.shape
+    q = cut_tokens(q_BTHD, 1, t).reshape(rows, batch // rows, -1, heads, dim)
+    v = _by_tile(v_BSKC, rows, tiles.keys_RNs.shape[-1])
     out = _attention(scores, Operands(q, k, v, logic), tiles)
-    return out.reshape(q_BTHD.shape[0], -1, *out.shape[3:])[:, :queries]
+    return out.reshape(batch, -1, *out.shape[3:])[:, :queries]
 
 
 def _by_tile(x_BSKD: jax.Array, rows: int, tile: int) -> jax.Array:
@@ -108,26 +127,25 @@ def _hoisted(function, q_BTHD, k_BSKD, query_tile: int, key_tile: int):
     return jax.closure_convert(function, *examples)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attention(scores, operands: Operands, tiles: Tiles) -> jax.Array:
     """[R, B, M*t, H, C], differentiable in the operands [R, ...]."""
+    return _attention_forward(scores, operands, tiles)[0]
 
-    @jax.custom_vjp
-    def attention(operands, tiles):
-        return forward(operands, tiles)[0]
 
-    def forward(operands, tiles):
-        out, lse = _map_rows(functools.partial(_forward, scores), operands, tiles)
-        return out, (operands, tiles, out, lse)
+def _attention_forward(scores, operands: Operands, tiles: Tiles):
+    out, lse = _map_rows(functools.partial(_forward, scores), operands, tiles)
+    return out, (operands, tiles, out, lse)
 
-    def backward(saved, dout):
-        operands, tiles, out, lse = saved
-        slopes = _map_rows(
-            functools.partial(_backward, scores), operands, tiles, lse, out, dout
-        )
-        return slopes._replace(logic=jax.tree.map(_sum, slopes.logic)), None
 
-    attention.defvjp(forward, backward)
-    return attention(operands, tiles)
+def _attention_backward(scores, saved, dout):
+    operands, tiles, out, lse = saved
+    walk = functools.partial(_backward, scores)
+    slopes = _map_rows(walk, operands, tiles, lse, out, dout)
+    return slopes._replace(logic=jax.tree.map(_sum, slopes.logic)), None
+
+
+_attention.defvjp(_attention_forward, _attention_backward)
 
 
 def _sum(x: jax.Array) -> jax.Array:

@@ -13,11 +13,15 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton as plgpu
 
 from rope_lab.attention import kernels
 from rope_lab.attention.kernels import Operands, Plan
 from rope_lab.attention.steps import Steps
+
+try:
+    from jax.experimental.pallas import triton as plgpu
+except ImportError:  # JAX 0.12 announces its removal; without it, `gpu` refuses
+    plgpu = None
 
 
 @dataclasses.dataclass(frozen=True)

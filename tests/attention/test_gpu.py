@@ -4,10 +4,12 @@ import jax
 import kernel_cases
 import numpy as np
 import pytest
+from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 from kernel_cases import CASES
 
 from rope_lab import attend, position_logic
 from rope_lab.attention.gpu import gpu, refusal
+from rope_lab.attention.gpu_walk import plgpu
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -21,8 +23,18 @@ def test_both_passes_become_triton_kernels_on_a_host_without_gpu(dtype, segmente
     both, arguments = kernel_cases.pass_of(
         gpu, "rerope", 128, dtype, segmented, window=1024
     )
-    lowered = both.trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
+    # JAX 0.12 lowers for a kind of GPU, which without one has to be named.
+    card = AbstractDevice("NVIDIA H100 80GB HBM3", 132, "gpu")
+    with use_abstract_mesh(AbstractMesh((1,), ("x",), abstract_device=card)):
+        lowered = both.trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
     assert lowered.count("@__gpu$xla.gpu.triton(") == 3
+
+
+def test_this_jax_has_the_backend_the_kernels_are_written_for():
+    assert plgpu is not None, (
+        "JAX has removed Pallas' Triton backend: port rope_lab/attention/gpu.py to "
+        "Mosaic GPU, or set an upper bound on jax"
+    )
 
 
 def test_without_a_gpu_asking_for_it_says_so():
@@ -50,6 +62,8 @@ def test_what_the_kernels_cannot_do_is_refused_with_its_reason(on_a_gpu, monkeyp
     assert "one dtype" in refusal(q, q, q.astype(np.float16), rope)
     assert "float64" in refusal(*[q.astype(np.float64)] * 3, rope)
     assert "PositionLogic" in refusal(q, q, q, lambda *x: x)
+    monkeypatch.setattr("rope_lab.attention.gpu.plgpu", None)
+    assert "Triton" in refusal(q, q, q, rope)
     monkeypatch.setattr(_Device, "compute_capability", "7.5")
     assert "7.5" in refusal(q, q, q, rope)
     monkeypatch.setattr(_Device, "compute_capability", "gfx942")

@@ -69,5 +69,5 @@ $(VENV)/.has-demo: setup.py $(VENV)/.created
 
 $(VENV)/.has-test: setup.py $(VENV)/.created
 	@echo "Installing rope_lab, its corpus and the test tools into $(VENV) (about 1 GB)"
-	$(PIP) $(PIP_CONSTRAINTS) -e '.[dev,demo]'
+	$(PIP) $(PIP_CONSTRAINTS) -e '.[dev,demo,tpu]'
 	@touch $@ $(VENV)/.has-core $(VENV)/.has-demo

@@ -35,7 +35,7 @@ WANDB = ["wandb>=0.25"]
 EXTRAS = {
     "demo": DEMO,
     "gpu": ["jax[cuda12]>=0.10.1"],
-    "tpu": ["jax[tpu]>=0.10.1"],
+    "tpu": ["jax[tpu]>=0.10.1; sys_platform == 'linux'"],
     "hf": HF,
     "wandb": WANDB,
     "colab": [*DEMO, "ipywidgets>=8", "jupytext>=1.16", "nbmake>=1.5"],

@@ -5,8 +5,8 @@ Every head dim in both dtypes, with encodings, segments and biases spread over t
 
 import jax
 from jax.experimental import topologies
-from kernel_cases import pass_of
 
+from kernel_cases import pass_of
 from rope_lab.attention.tpu import tpu
 
 CHUNKS = {"chunk_length": 1024, "local_window": 256}

@@ -39,7 +39,7 @@ class Place(NamedTuple):
 class Operands(NamedTuple):
     """What attention is differentiable in, for one row of positions.
 
-    q: [B, M*t, H, D], as it came; k: float32[N, B*K, P, s, D], turned by each band;
+    q: [B, M*t, H, D], as it came; k: float32[N, P, B*K, s, D], turned by each band;
     v: float32[N, B*K, s, C]; logic: a position logic, or what a callable learns.
     """
 
@@ -69,7 +69,7 @@ class BandScores:
         positions = tiles.queries_RMt[at.m]
         factor_t1 = logic.query_temperature(q_HtD.shape[-1], positions)[:, None]
         angles = [band.query_angles(positions) for band in logic.bands]
-        turned = turn_heads(q_HtD, angles, logic.layout, factor_t1).swapaxes(0, 1)
+        turned = turn_heads(q_HtD, angles, logic.layout, factor_t1)
         return turned.reshape(self.bands, self.heads, -1, q_HtD.shape[-1])
 
     def scores(self, x: Operands, q, tiles: Tiles, at: Place, run: int) -> jax.Array:
@@ -116,12 +116,12 @@ class BandScores:
         return jax.lax.fori_loop(0, tiles.bands_RMN[at.m, at.n], visit, slopes)
 
     def _keys(self, x: jax.Array, at: Place, band) -> jax.Array:
-        """[n, s, D] of [N, B*K, P, s, D]."""
-        sizes = (1, self.heads, 1, *x.shape[3:])
-        return jax.lax.dynamic_slice(x, self._start(at, band), sizes)[0, :, 0]
+        """[n, s, D] of [N, P, B*K, s, D]."""
+        sizes = (1, 1, self.heads, *x.shape[3:])
+        return jax.lax.dynamic_slice(x, self._start(at, band), sizes)[0, 0]
 
     def _start(self, at: Place, band):
-        return (at.n, at.b * self.key_heads + at.head, band, 0, 0)
+        return (at.n, band, at.b * self.key_heads + at.head, 0, 0)
 
     def _product(self, x: Operands, q, at: Place, band) -> jax.Array:
         q = jax.lax.dynamic_index_in_dim(q, band, 0, keepdims=False)
@@ -136,7 +136,7 @@ class BandScores:
         dq = dot("hkq,hkd->hdq", ds, self._keys(x.k, at, band))
         dk = dot("hkq,hqd->hkd", ds, q) + self._keys(k_slope, at, band)
         k_slope = jax.lax.dynamic_update_slice(
-            k_slope, dk[None, :, None], self._start(at, band)
+            k_slope, dk[None, None], self._start(at, band)
         )
         dq = dq + jax.lax.dynamic_index_in_dim(q_slope, band, 0, keepdims=False)
         q_slope = jax.lax.dynamic_update_index_in_dim(q_slope, dq, band, 0)
@@ -201,14 +201,14 @@ class CallableScores:
             x.logic,
         )
         dq, dk, more = pull(ds.swapaxes(1, 2))
-        start = (at.n, at.b * self.heads, 0, 0, 0)
+        start = (at.n, 0, at.b * self.heads, 0, 0)
         dk = dk + self._keys(k_slope, at)
         k_slope = jax.lax.dynamic_update_slice(k_slope, dk[None], start)
         return q_slope + dq.swapaxes(2, 3), k_slope, jax.tree.map(jnp.add, logic, more)
 
     def _keys(self, x: jax.Array, at: Place) -> jax.Array:
-        """[K, 1, s, D] of [N, B*K, 1, s, D]."""
-        return jax.lax.dynamic_slice_in_dim(x[at.n], at.b * self.heads, self.heads)
+        """[1, K, s, D] of [N, 1, B*K, s, D]."""
+        return jax.lax.dynamic_slice_in_dim(x[at.n], at.b * self.heads, self.heads, 1)
 
     def _scores(self, q, k, learned, tiles: Tiles, at: Place, run) -> jax.Array:
         keys, dim = k.shape[2:]
@@ -228,7 +228,7 @@ class CallableScores:
 
 
 def turn_heads(x_HtD, angles: list[jax.Array], layout: str, factor=None) -> jax.Array:
-    """float32[H, P, t, D]: heads turned by each of the angles [t, planes].
+    """float32[P, H, t, D]: heads turned by each of the angles [t, planes].
 
     A loop over the heads: fusion on a CPU would compute the sines anew for each.
     """
@@ -240,7 +240,7 @@ def turn_heads(x_HtD, angles: list[jax.Array], layout: str, factor=None) -> jax.
         ]
         return jnp.stack(bands if factor is None else [b * factor for b in bands])
 
-    return jax.lax.map(turn, x_HtD)
+    return jax.lax.map(turn, x_HtD).swapaxes(0, 1)
 
 
 def inside(tiles: Tiles, at: Place, band, by_key: bool = False) -> jax.Array:

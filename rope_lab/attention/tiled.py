@@ -61,7 +61,7 @@ def tiled(
     key_heads = k_BSKD.shape[2]
     scores = CallableScores(function, q_BTHD.shape[2] // key_heads, key_heads)
     tiles = make_tiles(layout, t, s)
-    k = _by_tile(k_BSKD, len(tiles.count_RM), s)[:, :, :, None]
+    k = _by_tile(k_BSKD, len(tiles.count_RM), s)[:, :, None]
     return _walked(scores, q_BTHD, k, v_BSKC, learned, tiles)
 
 
@@ -74,8 +74,7 @@ def _banded(q_BTHD, k_BSKD, v_BSKC, logic, layout, query_tile, key_tile):
     at_once = math.gcd(key_heads, max(1, SCORES // (group * t * s)))
     scores = BandScores(len(logic.bands), group, key_heads, at_once)
     tiles = make_tiles(layout, t, s)
-    k = _by_tile(k_BSKD, len(tiles.count_RM), s)
-    k = _turned_keys(logic, k, tiles.keys_RNs)
+    k = _turned_keys(logic, k_BSKD, tiles.keys_RNs)
     return _walked(scores, q_BTHD, k, v_BSKC, logic, tiles)
 
 
@@ -103,17 +102,24 @@ def _by_tile(x_BSKD: jax.Array, rows: int, tile: int) -> jax.Array:
     return x.reshape(*x.shape[:2], -1, *x.shape[4:])
 
 
-def _turned_keys(logic, k_RNhsD: jax.Array, positions_RNs: jax.Array) -> jax.Array:
-    """float32[R, N, h, P, s, D]; the angles of one tile in memory at a time."""
+def _turned_keys(logic, k_BSKD: jax.Array, positions_RNs: jax.Array) -> jax.Array:
+    """float32[R, N, P, B/R*K, s, D]; the angles of one tile in memory at a time."""
+    rows, count, tile = positions_RNs.shape
+    k_BNsKD = cut_tokens(k_BSKD, 1, tile)
+    k_RBNsKD = k_BNsKD.reshape(rows, -1, *k_BNsKD.shape[1:])
 
-    def turn(pair):
-        k_hsD, positions_s = pair
+    @jax.checkpoint
+    def turn(k_BsKD, positions_s):
         angles = [band.key_angles(positions_s) for band in logic.bands]
-        return turn_heads(k_hsD, angles, logic.layout)
+        k_BKsD = k_BsKD.swapaxes(1, 2)
+        return turn_heads(k_BKsD.reshape(-1, *k_BKsD.shape[2:]), angles, logic.layout)
 
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (k_RNhsD, positions_RNs))
-    turned = jax.lax.map(jax.checkpoint(turn), flat)
-    return turned.reshape(*k_RNhsD.shape[:2], *turned.shape[1:])
+    def tile_of(number):
+        row, n = number // count, number % count
+        return turn(k_RBNsKD[row, :, n], positions_RNs[row, n])
+
+    turned = jax.lax.map(tile_of, jnp.arange(rows * count))
+    return turned.reshape(rows, count, *turned.shape[1:])
 
 
 def _hoisted(function, q_BTHD, k_BSKD, query_tile: int, key_tile: int):

@@ -1,12 +1,12 @@
 """The GPU's kernels: interpreted against dense attention, and lowered for CUDA."""
 
 import jax
-import kernel_cases
 import numpy as np
 import pytest
 from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
-from kernel_cases import CASES
 
+import kernel_cases
+from kernel_cases import CASES
 from rope_lab import attend, position_logic
 from rope_lab.attention.gpu import gpu, refusal
 from rope_lab.attention.gpu_walk import plgpu

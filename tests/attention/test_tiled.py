@@ -7,6 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+from rope_lab import position_logic, rotary
+from rope_lab.logic import Band, PositionLogic, Temperature
+from rope_lab.logic.biases import LinearBias
 from tiled_and_dense import (
     Shape,
     assert_equal,
@@ -17,10 +21,6 @@ from tiled_and_dense import (
     some_layout,
     with_slopes,
 )
-
-from rope_lab import position_logic, rotary
-from rope_lab.logic import Band, PositionLogic, Temperature
-from rope_lab.logic.biases import LinearBias
 
 FAR = 2**20
 

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+from rope_lab import attend, position_logic, rotary
 from tiled_and_dense import (
     Shape,
     assert_equal,
@@ -17,8 +19,6 @@ from tiled_and_dense import (
     vectors,
     with_slopes,
 )
-
-from rope_lab import attend, position_logic, rotary
 
 # Callables of one's own.
 

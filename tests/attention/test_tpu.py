@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import jax
-import kernel_cases
 import numpy as np
 import pytest
-from kernel_cases import CASES
 
+import kernel_cases
+from kernel_cases import CASES
 from rope_lab import attend, position_logic
 from rope_lab.attention.tpu import refusal, tpu
 

@@ -10,6 +10,8 @@ endif
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
+LIBTPU := $(RUN) -c "from importlib.metadata import requires; \
+	print(*(r.split(';')[0] for r in requires('jax') if r.startswith('libtpu')))"
 DEMO ?= runs/demo
 WORKERS ?= 2
 PYTEST ?=
@@ -68,6 +70,9 @@ $(VENV)/.has-demo: setup.py $(VENV)/.created
 	@touch $@ $(VENV)/.has-core
 
 $(VENV)/.has-test: setup.py $(VENV)/.created
-	@echo "Installing rope_lab, its corpus and the test tools into $(VENV) (about 1 GB)"
-	$(PIP) $(PIP_CONSTRAINTS) -e '.[dev,demo,tpu]'
+	@echo "Installing rope_lab, its corpus and the test tools into $(VENV) (about 1.7 GB)"
+	$(PIP) $(PIP_CONSTRAINTS) -e '.[dev,demo]'
+	@# The compiler for TPUs, beside the environment: inside, JAX would look for a TPU.
+	@test "$$(uname)" != Linux || { $(LIBTPU) \
+		| xargs $(PIP) --no-deps --upgrade --target $(VENV)/libtpu; }
 	@touch $@ $(VENV)/.has-core $(VENV)/.has-demo

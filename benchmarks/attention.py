@@ -1,7 +1,7 @@
 """Attention under every banded logic beside its peers: time, memory, share of the rate.
 
     python -m benchmarks.attention            # or: make bench
-    python -m benchmarks.attention --full     # to 131072 tokens; about an hour
+    python -m benchmarks.attention --full     # to 131072 tokens; about half an hour
     python -m benchmarks.attention --full --output benchmarks/results    # as committed
 
 Rows are the seed's two-matrix method (PyTorch and JAX), PyTorch's and JAX's own
@@ -46,10 +46,10 @@ def make_cases(lengths: Sequence[int], platform: str) -> list[Case]:
 
 def rounds_of(case: Case) -> int:
     """More where a call is short, and its noise large."""
-    for length, rounds in ((1024, 15), (4096, 9), (16384, 5)):
+    for length, rounds in ((1024, 15), (4096, 9), (16384, 3), (32768, 2)):
         if case.length <= length:
             return rounds
-    return 3
+    return 1
 
 
 def seconds_of(case: Case, table: Sequence[Row], gflops: float) -> float:

@@ -33,6 +33,7 @@ from rope_lab.attention.scores import (
 )
 from rope_lab.attention.tiles import Tiles, cut_tokens, make_tiles, tile_length
 from rope_lab.logic import PositionLogic
+from rope_lab.rotary.exact import is_traced
 
 QUERY_TILE, KEY_TILE = 256, 256  # tokens
 SCORES = 4 * 256 * 256  # scores computed at once: more leave a core's cache
@@ -55,7 +56,10 @@ def tiled(
     """
     if isinstance(logic, PositionLogic):
         logic.check_heads(*q_BTHD.shape[2:])
-        return _banded(q_BTHD, k_BSKD, v_BSKC, logic, layout, query_tile, key_tile)
+        arrays = q_BTHD, k_BSKD, v_BSKC, logic, layout
+        # Under a transformation the maps of bands may close over what it traces.
+        run = _banded if is_traced(*jax.tree.leaves(arrays)) else _compiled
+        return run(*arrays, query_tile, key_tile)
     t, s = _tile_lengths(q_BTHD, k_BSKD, query_tile, key_tile)
     function, learned = _hoisted(logic, q_BTHD, k_BSKD, t, s)
     key_heads = k_BSKD.shape[2]
@@ -65,9 +69,8 @@ def tiled(
     return _walked(scores, q_BTHD, k, v_BSKC, learned, tiles)
 
 
-@functools.partial(jax.jit, static_argnums=(5, 6))
 def _banded(q_BTHD, k_BSKD, v_BSKC, logic, layout, query_tile, key_tile):
-    """tiled of a position logic: one program for all of the same bands and shapes."""
+    """tiled of a position logic."""
     t, s = _tile_lengths(q_BTHD, k_BSKD, query_tile, key_tile)
     key_heads = k_BSKD.shape[2]
     group = q_BTHD.shape[2] // key_heads
@@ -76,6 +79,10 @@ def _banded(q_BTHD, k_BSKD, v_BSKC, logic, layout, query_tile, key_tile):
     tiles = make_tiles(layout, t, s)
     k = _turned_keys(logic, k_BSKD, tiles.keys_RNs)
     return _walked(scores, q_BTHD, k, v_BSKC, logic, tiles)
+
+
+# Called as it is, without jit, all of the same bands and shapes share one program.
+_compiled = jax.jit(_banded, static_argnums=(5, 6))
 
 
 def _tile_lengths(q_BTHD, k_BSKD, query_tile: int, key_tile: int) -> tuple[int, int]:

@@ -46,7 +46,7 @@ def make_cases(lengths: Sequence[int], platform: str) -> list[Case]:
 
 def rounds_of(case: Case) -> int:
     """More where a call is short, and its noise large."""
-    for length, rounds in ((1024, 15), (4096, 9), (16384, 3), (32768, 2)):
+    for length, rounds in ((1024, 15), (4096, 7), (16384, 3), (32768, 2)):
         if case.length <= length:
             return rounds
     return 1

@@ -134,7 +134,7 @@ def _products(case: Case) -> Program:
     return ceiling.tile_products(case.arrays(), case.mode)
 
 
-def cpu_rows(quadratic_up_to: int = 4096, all_up_to: int = 32768) -> list[Row]:
+def cpu_rows(quadratic_up_to: int = 4096, all_up_to: int = 16384) -> list[Row]:
     """Rows with a score matrix in memory end early; beyond all_up_to few are left."""
     part, short, few = functools.partial, quadratic_up_to, all_up_to
     kinds = [*logic_options(Case(64, MODES[0]))]

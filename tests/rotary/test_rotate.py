@@ -123,6 +123,16 @@ def test_the_slope_of_an_angle_in_its_frequency_is_the_position():
     np.testing.assert_allclose(slope.angular_low, expected, 1e-6)
 
 
+def test_cosines_and_sines_are_those_of_the_angle():
+    angles = np.linspace(-20.0, 20.0, 200_001, dtype=np.float32)
+    cosines, sines = jax.jit(rotary.cos_sin)(angles)
+    np.testing.assert_allclose(cosines, np.cos(np.float64(angles)), atol=2e-7)
+    np.testing.assert_allclose(sines, np.sin(np.float64(angles)), atol=2e-7)
+    _, slopes = jax.jvp(rotary.cos_sin, (angles,), (np.ones_like(angles),))
+    np.testing.assert_array_equal(slopes[1], rotary.cos_sin(angles)[0])
+    np.testing.assert_array_equal(slopes[0], -rotary.cos_sin(angles)[1])
+
+
 def test_angles_can_be_mapped_over_frequencies():
     bases = np.array([1e3, 1e4], np.float32)
     stacked = jax.vmap(lambda base: rotary.rope(8, base))(bases)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 @jax.tree_util.register_dataclass
@@ -72,8 +73,8 @@ def make_sampling(
         raise ValueError(f"top_p must be in (0, 1], got {top_p}")
     greedy = temperature == 0
     return Sampling(
-        temperature=jnp.float32(temperature),
-        top_p=jnp.float32(1.0 if top_p is None else top_p),
+        temperature=np.float32(temperature),
+        top_p=np.float32(1.0 if top_p is None else top_p),
         greedy=greedy,
         top_k=None if greedy or top_k is None else int(top_k),
         nucleus=not greedy and top_p is not None,

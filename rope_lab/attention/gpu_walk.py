@@ -79,6 +79,7 @@ def rows(ref, index: tuple, tokens, axis: int):
 
 
 def slope_of(slopes, head):
+    """The linear bias's slope of this head; None where there is no bias."""
     return slopes[0][head] if slopes else None
 
 

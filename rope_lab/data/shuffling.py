@@ -17,6 +17,7 @@ class Purpose(enum.IntEnum):
     SEQUENCES = 2
     REPEATS = 3
     WINDOWS = 4
+    PREFIXES = 5
 
 
 def draws(count: int, purpose: Purpose, seed: int, *key: int) -> np.ndarray:

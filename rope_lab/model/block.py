@@ -14,6 +14,7 @@ from flax import nnx
 from rope_lab.attention import attend
 from rope_lab.attention.cache import Cache, extend
 from rope_lab.model.config import ModelConfig
+from rope_lab.model.products import linear_product
 
 
 class Block(nnx.Module):
@@ -130,5 +131,6 @@ def _linear(
         kernel_init=nnx.initializers.normal(scale),
         dtype=config.compute_dtype,
         param_dtype=jnp.float32,
+        dot_general=linear_product,
         rngs=rngs,
     )

@@ -56,22 +56,26 @@ def forward_products(q_HMtD: jax.Array, k_HNsD: jax.Array, v_HNsD: jax.Array):
 
 
 def backward_products(q_HMtD, k_HNsD, v_HNsD, dout_HMtD):
-    """The five products of each causal tile, summed into dq, dk and dv."""
+    """The five products of each causal tile, summed into dq, dk and dv.
+
+    Rows of scores belong to keys, as in our backward pass: of the ways to write the
+    five, the one that runs at the rate of the forward products on a CPU.
+    """
     t, s = q_HMtD.shape[2], k_HNsD.shape[2]
 
     def row(carry, m):
         def visit(n, carry):
             dq, dk, dv = carry
             q, k, dout = _tile(q_HMtD, m), _tile(k_HNsD, n), _tile(dout_HMtD, m)
-            scores = _dot("hqd,hkd->hqk", q, k)
-            slopes = _dot("hqd,hkd->hqk", dout, _tile(v_HNsD, n))
-            dv = _add(dv, _dot("hqk,hqd->hkd", scores, dout), n)
-            dk = _add(dk, _dot("hqk,hqd->hkd", slopes, q), n)
-            return dq + _dot("hqk,hkd->hqd", slopes, k), dk, dv
+            scores = _dot("hkd,hqd->hkq", k, q)
+            slopes = _dot("hkd,hqd->hkq", _tile(v_HNsD, n), dout)
+            dv = _add(dv, _dot("hkq,hqd->hkd", scores, dout), n)
+            dk = _add(dk, _dot("hkq,hqd->hkd", slopes, q), n)
+            return dq + _dot("hkq,hkd->hdq", slopes, k), dk, dv
 
-        start = (jnp.zeros_like(q_HMtD[:, 0]), *carry)
+        start = (jnp.zeros_like(q_HMtD[:, 0].swapaxes(1, 2)), *carry)
         dq, dk, dv = jax.lax.fori_loop(0, key_tiles(m, t, s), visit, start)
-        return (dk, dv), dq
+        return (dk, dv), dq.swapaxes(1, 2)
 
     start = jnp.zeros_like(k_HNsD), jnp.zeros_like(v_HNsD)
     (dk, dv), dq = jax.lax.scan(row, start, jnp.arange(q_HMtD.shape[1]))

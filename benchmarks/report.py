@@ -51,9 +51,6 @@ def _setting(record: Record) -> str:
             if record["platform"] == "gpu"
             else "the rate of the products of the same tiles alone, in the same run."
         ),
-        "The products alone of forward+backward are multiplied in a form that XLA "
-        "runs slowly on a CPU and our backward avoids: a share near 100 % or above "
-        "flatters there, and is no sign of a met target.",
         "Memory: JAX, what the compiled program plans beyond inputs and outputs; "
         "PyTorch, growth of resident memory at its peak, with outputs and gradients.",
     ]

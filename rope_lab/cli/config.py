@@ -29,7 +29,8 @@ class ModelSection:
     num_kv_heads: int = 4
     head_dim: int = 32
     tied_embeddings: bool = True
-    qk_norm: bool = False
+    block: str = "llama"
+    qk_norm: str = "none"
     biases: bool = False
     norm_epsilon: float = 1e-6
     dtype: str = "float32"

@@ -5,25 +5,22 @@ Legend: B batch, T tokens, E width, H heads, K key/value heads, D head dim, F ff
 
 from __future__ import annotations
 
-import math
-
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from rope_lab.attention import attend
 from rope_lab.attention.cache import Cache, extend
 from rope_lab.model.config import ModelConfig
-from rope_lab.model.products import linear_product
+from rope_lab.model.parts import linear, make_qk_norms, norm
 
 
 class Block(nnx.Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x)) (pre-norm, as Llama)."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
-        self.attention_norm = _norm(config.width, config, rngs)
+        self.attention_norm = norm(config.width, config, rngs)
         self.attention = Attention(config, rngs=rngs)
-        self.feed_forward_norm = _norm(config.width, config, rngs)
+        self.feed_forward_norm = norm(config.width, config, rngs)
         self.feed_forward = FeedForward(config, rngs=rngs)
 
     def __call__(self, x_BTE: jax.Array, logic, positions, segment_ids) -> jax.Array:
@@ -51,13 +48,11 @@ class Attention(nnx.Module):
         self.config = config
         queries = config.num_heads * config.head_dim
         keys = config.num_kv_heads * config.head_dim
-        self.query = _linear(config.width, queries, config, rngs)
-        self.key = _linear(config.width, keys, config, rngs)
-        self.value = _linear(config.width, keys, config, rngs)
-        self.out = _linear(queries, config.width, config, rngs, residual=True)
-        if config.qk_norm:
-            self.query_norm = _norm(config.head_dim, config, rngs)
-            self.key_norm = _norm(config.head_dim, config, rngs)
+        self.query = linear(config.width, queries, config, rngs)
+        self.key = linear(config.width, keys, config, rngs)
+        self.value = linear(config.width, keys, config, rngs)
+        self.out = linear(queries, config.width, config, rngs, residual=True)
+        self.query_norm, self.key_norm = make_qk_norms(config, rngs)
 
     def __call__(self, x_BTE: jax.Array, logic, positions, segment_ids) -> jax.Array:
         """[B, T, E] to [B, T, E]."""
@@ -85,52 +80,17 @@ class Attention(nnx.Module):
         q_BTHD = self.query(x_BTE).reshape(heads)
         k_BTKD = self.key(x_BTE).reshape(heads)
         v_BTKD = self.value(x_BTE).reshape(heads)
-        if self.config.qk_norm:
-            q_BTHD, k_BTKD = self.query_norm(q_BTHD), self.key_norm(k_BTKD)
-        return q_BTHD, k_BTKD, v_BTKD
+        return self.query_norm(q_BTHD), self.key_norm(k_BTKD), v_BTKD
 
 
 class FeedForward(nnx.Module):
     """SwiGLU: (silu(x gate) * (x up)) down."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
-        self.gate = _linear(config.width, config.ff_width, config, rngs)
-        self.up = _linear(config.width, config.ff_width, config, rngs)
-        self.down = _linear(config.ff_width, config.width, config, rngs, residual=True)
+        self.gate = linear(config.width, config.ff_width, config, rngs)
+        self.up = linear(config.width, config.ff_width, config, rngs)
+        self.down = linear(config.ff_width, config.width, config, rngs, residual=True)
 
     def __call__(self, x_BTE: jax.Array) -> jax.Array:
         """[B, T, E] to [B, T, E]."""
         return self.down(nnx.silu(self.gate(x_BTE)) * self.up(x_BTE))
-
-
-def _norm(size: int, config: ModelConfig, rngs: nnx.Rngs) -> nnx.RMSNorm:
-    return nnx.RMSNorm(
-        size,
-        epsilon=config.norm_epsilon,
-        dtype=config.compute_dtype,
-        param_dtype=jnp.float32,
-        rngs=rngs,
-    )
-
-
-def _linear(
-    fan_in: int,
-    fan_out: int,
-    config: ModelConfig,
-    rngs: nnx.Rngs,
-    residual: bool = False,
-) -> nnx.Linear:
-    """normal(1/sqrt(fan_in)); projections onto the residual stream 1/sqrt(2L) of it."""
-    scale = 1.0 / math.sqrt(fan_in)
-    if residual:
-        scale /= math.sqrt(2 * config.num_layers)
-    return nnx.Linear(
-        fan_in,
-        fan_out,
-        use_bias=config.biases,
-        kernel_init=nnx.initializers.normal(scale),
-        dtype=config.compute_dtype,
-        param_dtype=jnp.float32,
-        dot_general=linear_product,
-        rngs=rngs,
-    )

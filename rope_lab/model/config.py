@@ -1,4 +1,4 @@
-"""The decoder's dimensions, in one dataclass."""
+"""The decoder's block and dimensions, in one dataclass."""
 
 from __future__ import annotations
 
@@ -6,23 +6,33 @@ import dataclasses
 
 import jax.numpy as jnp
 
+BLOCKS = ("llama", "gau")
+QK_NORMS = ("none", "rms", "keys")
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """A Llama-style decoder. The position logic is not part of it: see `Decoder`."""
+    """A decoder. The position logic is not part of it: see `Decoder`.
+
+    qk_norm is done before rotation: "rms", RMSNorm with learned gains on the queries
+    and keys of each head (Qwen3, arXiv 2505.09388); "keys", keys of length 1 (KeyNorm,
+    kexue.fm 9859), whose logits are q . k without 1/sqrt(head_dim). So the softmax
+    scale of a logic that leaves it open is 1 under "keys"; one that a logic states
+    stays, and a plain callable computes logits of such keys itself.
+    """
 
     vocab_size: int  # V, tokens of the tokenizer
     num_layers: int = 4  # L
     width: int = 128  # E, of the residual stream
-    ff_width: int = 320  # F, hidden units of the gated feed-forward block
-    num_heads: int = 4  # H, query heads
+    ff_width: int = 320  # F, hidden units of the gated feed-forward; GAU: of u and v
+    num_heads: int = 4  # H, query heads; GAU: 1
     num_kv_heads: int = 4  # K, key and value heads; H is a multiple of it
     head_dim: int = 32  # D, even; independent of width / num_heads
     tied_embeddings: bool = True  # one matrix reads tokens and scores them
-    qk_norm: bool = False  # RMSNorm on queries and keys of each head, before rotation
-    biases: bool = False  # on every projection
+    block: str = "llama"  # or "gau", the gated attention unit, see gau.py
+    qk_norm: str = "none"  # of queries and keys: "none", "rms" or "keys", see above
+    biases: bool = False  # on every projection; GAU: none
     norm_epsilon: float = 1e-6  # of RMSNorm, under the root
     dtype: str = "float32"  # of activations and products: "float32" or "bfloat16"
     remat: bool = False  # recompute a layer in the backward pass instead of storing it
@@ -48,10 +58,25 @@ class ModelConfig:
                 f"model.num_heads {self.num_heads} must be a multiple of "
                 f"model.num_kv_heads {self.num_kv_heads}"
             )
-        if self.dtype not in _DTYPES:
+        for field, known in (
+            ("block", BLOCKS),
+            ("qk_norm", QK_NORMS),
+            ("dtype", tuple(_DTYPES)),
+        ):
+            given = getattr(self, field)
+            if given not in known:
+                raise ValueError(f"model.{field} must be one of {known}: {given!r}")
+        if self.block == "gau" and (self.num_heads != 1 or self.biases):
             raise ValueError(
-                f"model.dtype must be one of {sorted(_DTYPES)}, got {self.dtype!r}"
+                "the gated attention unit has one head and no biases: set "
+                f"model.num_heads=1, model.num_kv_heads=1 (got {self.num_heads} and "
+                f"{self.num_kv_heads}) and model.biases=False (got {self.biases})"
             )
+
+    @property
+    def value_dim(self) -> int:
+        """C, of the values of each key head."""
+        return self.ff_width if self.block == "gau" else self.head_dim
 
     @property
     def compute_dtype(self) -> jnp.dtype:

@@ -9,7 +9,9 @@ one by passing another one, and its frequencies are data to the compiled program
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,35 +20,42 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rope_lab.attention.cache import Cache, init_cache
-from rope_lab.logic import PositionLogic, position_logic
-from rope_lab.model.block import Block, _norm
+from rope_lab.logic import PATTERNS, PositionLogic, position_logic
+from rope_lab.model.block import Block
 from rope_lab.model.config import ModelConfig
+from rope_lab.model.gau import GatedAttentionUnit
 from rope_lab.model.layers import apply_layers
+from rope_lab.model.parts import embed_init, norm
 
 Logic = PositionLogic | Callable[..., jax.Array]
+_BLOCKS = {"llama": Block, "gau": GatedAttentionUnit}
 
 
 class Decoder(nnx.Module):
-    """Tokens to logits: embedding, stacked `Block`s, norm, vocabulary scores."""
+    """Tokens to logits: embedding, stacked layers, vocabulary scores.
+
+    Layers of Llama's kind want a norm behind them; gated attention units end with one,
+    and want one before them, without gains (GAU-alpha's embedding norm).
+    """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         self.config = config
         self.embed = nnx.Embed(
             config.vocab_size,
             config.width,
-            embedding_init=nnx.initializers.normal(config.width**-0.5),
+            embedding_init=embed_init(config),
             dtype=config.compute_dtype,
             param_dtype=jnp.float32,
             rngs=rngs,
         )
         self.layers = _stacked_blocks(config, rngs)
-        self.norm = _norm(config.width, config, rngs)
+        self.norm = norm(config.width, config, rngs, gains=config.block == "llama")
         if not config.tied_embeddings:
             self.unembed = nnx.Linear(
                 config.width,
                 config.vocab_size,
                 use_bias=False,
-                kernel_init=nnx.initializers.normal(config.width**-0.5),
+                kernel_init=embed_init(config),
                 dtype=config.compute_dtype,
                 param_dtype=jnp.float32,
                 rngs=rngs,
@@ -67,14 +76,14 @@ class Decoder(nnx.Module):
           positions: int32 [B, T] or [T]; default 0 .. T-1.
           segment_ids: int32 [B, T]; tokens see their own segment only, 0 is padding.
         """
-        logics = _per_layer(logic, self.config.num_layers)
+        logics = _per_layer(logic, self.config)
         graphdef, stacked = nnx.split(self.layers)
 
         def layer(parameters, logic, x_BTE):
             block = nnx.merge(graphdef, parameters)
             return block(x_BTE, logic, positions, segment_ids)
 
-        x_BTE = self.embed(tokens_BT)
+        x_BTE = self._embedded(tokens_BT)
         x_BTE = apply_layers(layer, stacked, x_BTE, logics, self.config.remat)
         return self._scores(x_BTE)
 
@@ -100,10 +109,10 @@ class Decoder(nnx.Module):
           counts, fresh: as `rope_lab.attention.cache.extend` takes them.
           layers: `unstacked` parameters, which spares a copy of them at each call.
         """
-        logics = _per_layer(logic, self.config.num_layers)
+        logics = _per_layer(logic, self.config)
         graphdef, stacked = nnx.split(self.layers)
         layers = layers or unstacked(stacked)
-        x_BTE, longer = self.embed(tokens_BT), []
+        x_BTE, longer = self._embedded(tokens_BT), []
         for parameters, logic, cache in zip(layers, logics, caches, strict=True):
             block = nnx.merge(graphdef, parameters)
             x_BTE, cache = block.extend(x_BTE, logic, cache, counts, fresh)
@@ -115,9 +124,14 @@ class Decoder(nnx.Module):
             last_BE = jnp.take_along_axis(x_BTE, last_B1[:, None, None], axis=1)[:, 0]
         return self._scores(last_BE), tuple(longer)
 
+    def _embedded(self, tokens_BT: jax.Array) -> jax.Array:
+        x_BTE = self.embed(tokens_BT)
+        return self.norm(x_BTE) if self.config.block == "gau" else x_BTE
+
     def _scores(self, x_BTE: jax.Array) -> jax.Array:
         """float32[..., V] vocabulary scores of [..., E]."""
-        x_BTE = self.norm(x_BTE)
+        if self.config.block == "llama":
+            x_BTE = self.norm(x_BTE)
         if self.config.tied_embeddings:
             kernel_EV = self.embed.embedding[...].T
         else:
@@ -185,25 +199,24 @@ def init_caches(
             capacity,
             config.num_kv_heads,
             config.head_dim,
+            config.value_dim,
             dtype=dtype or config.compute_dtype,
             ragged=ragged,
         )
-        for one in _per_layer(logic, config.num_layers)
+        for one in _per_layer(logic, config)
     )
 
 
 def build_logic(
     spec: dict[str, Any] | Sequence[dict[str, Any]], config: ModelConfig
 ) -> PositionLogic | tuple[PositionLogic, ...]:
-    """{"name": ..., **options}, or a list of them cycled over the layers (HWFA...).
+    """{"name": ..., **options}, or a list of them cycled over the layers.
 
-    A list must divide or equal the number of layers; equal specs share one logic.
+    The name is one of the catalogue, or a pattern over all layers: "hwfa", "hwfa2". A
+    list must divide or equal the number of layers; equal specs share one logic.
     """
     if isinstance(spec, dict):
-        if "name" not in spec:
-            raise ValueError(f"a position logic needs a name: {spec}")
-        options = {key: value for key, value in spec.items() if key != "name"}
-        return position_logic(spec["name"], head_dim=config.head_dim, **options)
+        return _built(spec, config)
     if not spec or config.num_layers % len(spec):
         raise ValueError(
             f"a pattern of {len(spec)} logics does not divide {config.num_layers} "
@@ -212,9 +225,28 @@ def build_logic(
     built: list[tuple[dict, PositionLogic]] = []
     for one in spec:
         known = [logic for seen, logic in built if seen == one]
-        built.append((one, known[0] if known else build_logic(one, config)))
+        built.append((one, known[0] if known else _built(one, config)))
     pattern = [logic for _, logic in built]
+    if any(isinstance(logic, tuple) for logic in pattern):
+        raise ValueError(
+            f"{sorted(PATTERNS)} are patterns over all layers: give one alone, not in "
+            f"a list of {len(spec)}"
+        )
     return tuple(pattern * (config.num_layers // len(pattern)))
+
+
+def _built(spec: dict[str, Any], config: ModelConfig):
+    if "name" not in spec:
+        raise ValueError(f"a position logic needs a name: {spec}")
+    options = {key: value for key, value in spec.items() if key != "name"}
+    if spec["name"] not in PATTERNS:
+        return position_logic(spec["name"], head_dim=config.head_dim, **options)
+    pattern = PATTERNS[spec["name"]]
+    try:
+        inspect.signature(pattern).bind(config.num_layers, head_dim=0, **options)
+    except TypeError as error:
+        raise ValueError(f"{spec['name']}: {error}; given: {options}") from None
+    return pattern(config.num_layers, head_dim=config.head_dim, **options)
 
 
 def count_parameters(params: nnx.State) -> int:
@@ -222,23 +254,36 @@ def count_parameters(params: nnx.State) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def _per_layer(logic, num_layers: int) -> Sequence[Logic]:
+def _per_layer(logic, config: ModelConfig) -> Sequence[Logic]:
+    """One logic per layer, its softmax scale decided."""
     if not isinstance(logic, (tuple, list)):
-        return (logic,) * num_layers
-    if len(logic) != num_layers:
+        return (_scaled(logic, config),) * config.num_layers
+    if len(logic) != config.num_layers:
         raise ValueError(
-            f"{len(logic)} position logics for {num_layers} layers: pass one for all, "
-            "or one per layer"
+            f"{len(logic)} position logics for {config.num_layers} layers: pass one "
+            "for all, or one per layer"
         )
-    return logic
+    # One result for one logic: layers that share a logic go on sharing it.
+    scaled = {id(one): _scaled(one, config) for one in logic}
+    return [scaled[id(one)] for one in logic]
 
 
-def _stacked_blocks(config: ModelConfig, rngs: nnx.Rngs) -> Block:
-    """All layers as one `Block` whose parameters have a leading layer axis."""
+def _scaled(logic: Logic, config: ModelConfig) -> Logic:
+    """KeyNorm's softmax scale is 1 where a logic leaves it open; see `ModelConfig`."""
+    if config.qk_norm != "keys" or not isinstance(logic, PositionLogic):
+        return logic
+    if logic.temperature.softmax_scale is not None:
+        return logic
+    temperature = dataclasses.replace(logic.temperature, softmax_scale=1.0)
+    return dataclasses.replace(logic, temperature=temperature)
+
+
+def _stacked_blocks(config: ModelConfig, rngs: nnx.Rngs) -> nnx.Module:
+    """All layers as one block whose parameters have a leading layer axis."""
 
     @nnx.split_rngs(splits=config.num_layers)
     @nnx.vmap(in_axes=0, out_axes=0)
-    def create(rngs: nnx.Rngs) -> Block:
-        return Block(config, rngs=rngs)
+    def create(rngs: nnx.Rngs) -> nnx.Module:
+        return _BLOCKS[config.block](config, rngs=rngs)
 
     return create(rngs)

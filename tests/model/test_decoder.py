@@ -22,7 +22,7 @@ from rope_lab.model import (
 B, T, V = 2, 7, 11
 TINY = {"vocab_size": V, "num_layers": 4, "width": 12, "ff_width": 20}
 TINY |= {"num_heads": 4, "num_kv_heads": 2, "head_dim": 8}
-EVERYTHING = {"tied_embeddings": False, "qk_norm": True, "biases": True}
+EVERYTHING = {"tied_embeddings": False, "qk_norm": "rms", "biases": True}
 
 compiled = jax.jit(apply_model, static_argnums=0)
 
@@ -77,7 +77,7 @@ def projected(x, layer, name):
     return x @ kernel + bias
 
 
-def attended(x, layer, encoding, positions, segments):
+def attended(x, layer, encoding, positions, segments, unit_keys):
     def heads(name, count):
         split = projected(x, layer, f"attention.{name}").reshape(B, -1, count, 8)
         scale = layer.get(f"attention.{name}_norm.scale")
@@ -85,6 +85,8 @@ def attended(x, layer, encoding, positions, segments):
 
     name, options = encoding
     q, k = heads("query", 4), heads("key", 2)
+    if unit_keys:  # and no 1 / sqrt(head_dim), which the oracle's logits have
+        q, k = q * np.sqrt(8), k / np.linalg.norm(k, axis=-1, keepdims=True)
     scores = oracle.logits(name, q, k, positions, positions, **options)
     mixed = oracle.attention(scores, heads("value", 2), segments, segments)
     return projected(mixed.reshape(B, -1, 32), layer, "attention.out")
@@ -95,7 +97,7 @@ def fed_forward(x, layer):
     return projected(gate / (1 + np.exp(-gate)) * up, layer, "feed_forward.down")
 
 
-def reference(params, tokens_BT, encodings, positions, segments):
+def reference(params, tokens_BT, encodings, positions, segments, unit_keys=False):
     """Logits of a Llama-style decoder with one (name, options) per layer."""
     flat = {
         ".".join(str(part) for part in path): np.asarray(leaf.get_value(), np.float64)
@@ -107,7 +109,7 @@ def reference(params, tokens_BT, encodings, positions, segments):
     for number, encoding in enumerate(encodings):
         layer = {key: value[number] for key, value in stacked.items()}
         h = normalised(x, layer["attention_norm.scale"])
-        x = x + attended(h, layer, encoding, positions, segments)
+        x = x + attended(h, layer, encoding, positions, segments, unit_keys)
         x = x + fed_forward(normalised(x, layer["feed_forward_norm.scale"]), layer)
     return normalised(x, flat["norm.scale"]) @ flat.get("unembed.kernel", embedding.T)
 
@@ -129,7 +131,8 @@ PATTERNS = {
         ("one for all", {}),
         ("periodic", EVERYTHING),
         ("runs", {"biases": True}),
-        ("last differs", {"qk_norm": True}),
+        ("last differs", {"qk_norm": "rms"}),
+        ("runs", {"qk_norm": "keys"}),
     ],
 )
 def test_logits_equal_a_float64_decoder(pattern, changes):
@@ -138,7 +141,8 @@ def test_logits_equal_a_float64_decoder(pattern, changes):
     logics = [logic_of(name, **options) for name, options in encodings]
     positions = np.tile(np.arange(T, dtype=np.int32), (B, 1))
     segments = np.ones((B, T), np.int32)
-    expected = reference(params, tokens(), encodings, positions, segments)
+    unit_keys = changes.get("qk_norm") == "keys"
+    expected = reference(params, tokens(), encodings, positions, segments, unit_keys)
     found = compiled(graphdef, params, tokens(), logics)
     chex.assert_shape(found, (B, T, V))
     np.testing.assert_allclose(found, expected, atol=2e-4)

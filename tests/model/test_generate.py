@@ -25,14 +25,14 @@ TRAINED = 8  # tokens, as far as windows are concerned: texts end at 16 times of
 PROMPT = np.array([[1, 2, 3, 4, 5], [6, 7, 8, 0, 0]])
 SIZES = {"vocab_size": V, "num_layers": 2, "width": 12, "ff_width": 20}
 SIZES |= {"num_heads": 4, "num_kv_heads": 2, "head_dim": D}
-SIZES |= {"tied_embeddings": False, "qk_norm": True}
+SIZES |= {"tied_embeddings": False, "qk_norm": "rms"}
 
 
 @functools.cache
 def model(**changes):
     """(graphdef, params), random and large enough that texts do not repeat at once."""
     config = ModelConfig(
-        **(SIZES | {"tied_embeddings": False, "qk_norm": True} | changes)
+        **(SIZES | {"tied_embeddings": False, "qk_norm": "rms"} | changes)
     )
     empty = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
     graphdef, shapes = nnx.split(empty)

@@ -121,13 +121,13 @@ def test_parameters_that_are_not_finite_are_never_saved(tmp_path, bad):
 
 
 def test_another_architecture_is_refused_with_the_fields_that_differ(saved):
-    model = dataclasses.replace(tiny_run.MODEL, num_layers=8, qk_norm=True)
+    model = dataclasses.replace(tiny_run.MODEL, num_layers=8, qk_norm="rms")
     with Checkpoints(saved) as checkpoints, pytest.raises(ValueError) as error:
         other = tiny_run.meta(model=model)
         checkpoints.restore(None, tiny_run.fresh_state(), other)
     message = str(error.value)
     assert "model.num_layers: checkpoint has 1, this run asks for 8" in message
-    assert "model.qk_norm: checkpoint has False, this run asks for True" in message
+    assert "model.qk_norm: checkpoint has 'none', this run asks for 'rms'" in message
     assert "model.width" not in message
 
 

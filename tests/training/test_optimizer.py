@@ -49,7 +49,7 @@ def test_only_matrices_shrink_when_there_is_no_gradient():
 
 def test_every_parameter_of_the_decoder_is_known():
     model = dataclasses.replace(
-        tiny_run.MODEL, biases=True, qk_norm=True, tied_embeddings=False
+        tiny_run.MODEL, biases=True, qk_norm="rms", tied_embeddings=False
     )
     params = jax.eval_shape(lambda: init_model(model, 0)[1])
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]

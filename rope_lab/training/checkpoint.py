@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 
 from rope_lab.training.abandoned import silence_abandoned_reads
 from rope_lab.training.folders import FOLDER, find_step, step_folder, steps_in
-from rope_lab.training.meta import check_same_run, check_schema
+from rope_lab.training.meta import check_same_run, upgraded
 from rope_lab.training.state import TrainState
 from rope_lab.training.trees import (
     from_nested,
@@ -210,8 +210,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         meta = reader.restore(
             folder, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
         ).meta
-    check_schema(meta, folder)
-    return meta
+    return upgraded(meta, folder)
 
 
 def _read_trees(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,11 @@
 import dataclasses
 
 SCHEDULES = ("cosine", "linear", "constant")
+# What each optimizer takes where nothing is said; Tiger keeps no mean square.
+DEFAULTS = {
+    "adamw": {"b1": 0.9, "b2": 0.95, "weight_decay": 0.1},
+    "tiger": {"b1": 0.965, "b2": None, "weight_decay": 0.01},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,7 +15,8 @@ class TrainingConfig:
     """Optimisation, logging and checkpoint settings of one run.
 
     Steps count optimizer updates: step n is the state after n updates, and update n
-    trains on batch n - 1.
+    trains on batch n - 1. Fields of the optimizer that are None become what its authors
+    use: 0.9, 0.95 and 0.1 for AdamW, 0.965 and 0.01 for Tiger.
 
     Raises:
       ValueError: a value outside its range, said with the range.
@@ -21,10 +27,11 @@ class TrainingConfig:
     warmup_steps: int = 0  # updates of linear rise to the peak
     schedule: str = "cosine"  # shape after the warm-up: cosine, linear or constant
     final_learning_rate_fraction: float = 0.1  # last rate / peak; constant ignores it
-    weight_decay: float = 0.1  # of matrices only, times the learning rate (AdamW)
+    optimizer: str = "adamw"  # or "tiger", with half of its state
+    weight_decay: float | None = None  # of matrices only, times the learning rate
     clip_norm: float | None = 1.0  # largest global norm of the gradient; None: no limit
-    b1: float = 0.9  # Adam's decay of the mean gradient
-    b2: float = 0.95  # Adam's decay of the mean squared gradient
+    b1: float | None = None  # decay of the mean gradient, Tiger's beta
+    b2: float | None = None  # AdamW's decay of the mean squared gradient
     accumulation_steps: int = 1  # microbatches per update: less memory, same update
     ema_decay: float | None = None  # keeps an average of the parameters; None: none
     z_loss: float = 0.0  # weight of log(Z)**2, which keeps logits from drifting
@@ -36,14 +43,22 @@ class TrainingConfig:
     wandb: bool = False  # also log to Weights & Biases: needs the extra `wandb`
 
     def __post_init__(self):
+        known = tuple(DEFAULTS)
+        self._require("optimizer", self.optimizer in known, f"one of {known}")
+        for name, value in DEFAULTS[self.optimizer].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for name in ("num_steps", "accumulation_steps", "log_every"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("checkpoint_every", "keep_checkpoints"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("warmup_steps", "weight_decay", "z_loss"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("b1", "b2"):
-            self._require(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        self._require("b1", 0 <= self.b1 < 1, "in [0, 1)")
+        if self.optimizer == "tiger":
+            self._require("b2", self.b2 is None, "left out: Tiger has no mean square")
+        else:
+            self._require("b2", 0 <= self.b2 < 1, "in [0, 1)")
         fraction = self.final_learning_rate_fraction
         below = self.warmup_steps < self.num_steps
         self._require("final_learning_rate_fraction", 0 <= fraction <= 1, "in [0, 1]")

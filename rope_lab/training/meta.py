@@ -1,12 +1,15 @@
 """What a checkpoint says about itself: a plain dict that JSON holds exactly."""
 
+import copy
 import importlib.metadata
 import json
 import platform
 from pathlib import Path
 from typing import Any
 
-SCHEMA_VERSION = 1
+from rope_lab.logic import serialise
+
+SCHEMA_VERSION = 2
 
 # A restart may change these: none of them reaches the parameters.
 MAY_CHANGE = frozenset(
@@ -61,17 +64,36 @@ def describe_logic(logic: Any) -> list[dict[str, Any]]:
     if hasattr(logic, "to_dict"):
         return [logic.to_dict()]
     name = getattr(logic, "__qualname__", type(logic).__qualname__)
-    return [{"schema_version": SCHEMA_VERSION, "name": "callable", "callable": name}]
+    version = serialise.SCHEMA_VERSION
+    return [{"schema_version": version, "name": "callable", "callable": name}]
 
 
-def check_schema(meta: dict[str, Any], folder: Path) -> None:
-    """Raises ValueError if a later version of rope_lab wrote the checkpoint."""
+def upgraded(meta: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The meta of a checkpoint of any version, as this version would have written it.
+
+    Raises:
+      ValueError: a later version of rope_lab wrote the checkpoint.
+    """
     version = meta.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version not in (1, SCHEMA_VERSION):
         raise ValueError(
             f"checkpoint {folder} has schema version {version}; this rope_lab reads "
-            f"{SCHEMA_VERSION}: install the version that wrote it"
+            f"1 to {SCHEMA_VERSION}: install the version that wrote it"
         )
+    return _from_version_1(meta) if version == 1 else meta
+
+
+def _from_version_1(meta: dict[str, Any]) -> dict[str, Any]:
+    """There was one block and one optimizer, and qk_norm was true or false."""
+    meta = copy.deepcopy(meta) | {"schema_version": 2}
+    config = meta["config"]
+    for model in (meta["model"], config.get("model")):
+        if model:
+            model["block"] = "llama"
+            model["qk_norm"] = "rms" if model.get("qk_norm") else "none"
+    if config.get("training"):
+        config["training"]["optimizer"] = "adamw"
+    return meta
 
 
 def check_same_run(saved: dict[str, Any], given: dict[str, Any], folder: Path) -> None:

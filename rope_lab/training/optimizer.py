@@ -1,4 +1,4 @@
-"""AdamW with warm-up: the learning-rate schedule, clipping and weight decay."""
+"""AdamW and Tiger: the learning-rate schedule, clipping and weight decay."""
 
 from typing import Any
 
@@ -68,11 +68,46 @@ def _decay_matrices(weight_decay: float) -> optax.GradientTransformation:
 
 
 def make_optimizer(config: TrainingConfig) -> optax.GradientTransformation:
-    """AdamW as in arXiv:1711.05101, decoupled decay scaled by the learning rate."""
-    clip = [] if config.clip_norm is None else [config.clip_norm]
+    """Clipping, then the optimizer that the config names, at the scheduled rate."""
+    rate = optax.scale_by_learning_rate(make_schedule(config))
+    chain = [scale_by_tiger(config.b1, config.weight_decay), rate]
+    if config.optimizer == "adamw":
+        # arXiv 1711.05101: the decay is decoupled, and scaled by the learning rate.
+        adam = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=1e-8)
+        chain = [adam, _decay_matrices(config.weight_decay), rate]
+    if config.clip_norm is not None:
+        chain.insert(0, optax.clip_by_global_norm(config.clip_norm))
+    return optax.chain(*chain)
+
+
+def scale_by_tiger(beta: float, weight_decay: float) -> optax.GradientTransformation:
+    """Tiger (kexue.fm 9512) without its learning rate; its state is one momentum.
+
+        m = beta m + (1 - beta) g
+        update = size * (sign(m) + weight_decay * parameter)
+
+    size is the root mean square of a matrix, and of each row of an embedding, as in the
+    published code; it is 1/2 for gains and biases, which do not decay. A matrix of
+    zeros would never move: none of the decoder's starts so.
+    """
     return optax.chain(
-        *(optax.clip_by_global_norm(norm) for norm in clip),
-        optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=1e-8),
-        _decay_matrices(config.weight_decay),
-        optax.scale_by_learning_rate(make_schedule(config)),
+        optax.ema(beta, debias=False),
+        optax.scale_by_sign(),
+        _decay_matrices(weight_decay),
+        _scale_by_size(),
     )
+
+
+def _scale_by_size() -> optax.GradientTransformation:
+    def scale(path, update, parameter):
+        if not is_decayed(path):
+            return 0.5 * update
+        # Layers are stacked along a leading axis: each matrix has a size of its own.
+        axes = -1 if names_of(path)[-1] == "embedding" else (-2, -1)
+        square = jnp.mean(jnp.square(parameter), axis=axes, keepdims=True)
+        return jnp.sqrt(square) * update
+
+    def update(updates, params):
+        return jax.tree_util.tree_map_with_path(scale, updates, params)
+
+    return optax.stateless(update)

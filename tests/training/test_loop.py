@@ -71,6 +71,17 @@ def test_a_stopped_run_continues_to_the_same_numbers(tmp_path, whole, stop):
     assert rows(tmp_path) == rows(whole[0])
 
 
+def test_a_run_under_tiger_continues_to_the_same_numbers_too(tmp_path):
+    config = dataclasses.replace(
+        tiny_run.CONFIG, optimizer="tiger", b1=None, b2=None, weight_decay=None
+    )
+    expected = tiny_run.leaves(tiny_run.run(tmp_path / "whole", config))
+    with pytest.raises(Stopped):
+        tiny_run.run(tmp_path / "cut", config, step_fn=step_that(stop_at(4), config))
+    assert_equal(tiny_run.leaves(tiny_run.run(tmp_path / "cut", config)), expected)
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+
+
 def test_rows_are_written_every_few_steps_and_at_the_end(whole):
     assert [row["step"] for row in rows(whole[0])] == [2, 4, 6, 7]
     assert {"loss", "accuracy", "tokens", "grad_norm", "learning_rate"} < set(

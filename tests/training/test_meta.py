@@ -3,7 +3,12 @@ from pathlib import Path
 import pytest
 import tiny_run
 
-from rope_lab.training.meta import check_same_run, describe_logic, run_meta
+from rope_lab.training.meta import (
+    check_same_run,
+    describe_logic,
+    run_meta,
+    upgraded,
+)
 
 FOLDER = Path("runs/a/checkpoints/5")
 
@@ -49,3 +54,21 @@ def test_logics_of_layers_are_described_one_by_one():
     both = describe_logic((tiny_run.logic(), max))
     assert both[0] == tiny_run.logic().to_dict()
     assert both[1]["callable"] == "max"
+
+
+def test_a_run_begun_under_version_1_goes_on():
+    """Which had one block and one optimizer, and qk_norm as true or false."""
+    old = meta(
+        {"model": {"qk_norm": True, "width": 8}, "training": {"b1": 0.9}},
+        {"qk_norm": True, "width": 8},
+    ) | {"schema_version": 1}
+    new = {"qk_norm": "rms", "block": "llama", "width": 8}
+    given = meta(
+        {"model": new, "training": {"b1": 0.9, "optimizer": "adamw"}},
+        new,
+    )
+    check_same_run(upgraded(old, FOLDER), given, FOLDER)
+    assert old["model"] == {"qk_norm": True, "width": 8}
+    assert upgraded(given, FOLDER) == given
+    plain = meta({}, {"qk_norm": False}) | {"schema_version": 1}
+    assert upgraded(plain, FOLDER)["model"]["qk_norm"] == "none"

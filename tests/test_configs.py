@@ -1,7 +1,9 @@
 """Every config in configs/ is read to the last key, and its encodings can be built."""
 
 import importlib.util
+import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from ml_collections import ConfigDict
@@ -19,16 +21,30 @@ every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
 def experiment_of(path: Path) -> str:
-    """The experiment whose name the file has, or begins with."""
-    (name,) = (name for name in EXPERIMENTS if path.stem.startswith(name))
-    return name
+    """The experiment of the first command that the docstring gives for the file."""
+    docstring = module_of(path).__doc__
+    given = f"--config=configs/{path.name}"
+    found = re.search(rf"python -m experiments\.(\w+) {re.escape(given)}\b", docstring)
+    assert found, f"the docstring has no command with {given}"
+    return found[1]
 
 
-def load(path: Path) -> ConfigDict:
+def module_of(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config()
+    return module
+
+
+def load(path: Path) -> ConfigDict:
+    return module_of(path).get_config()
+
+
+def variations(path: Path) -> list[list[str]]:
+    """The assignments that the docstring offers beside its command, line by line."""
+    lines = module_of(path).__doc__.replace("\\\n", " ").splitlines()
+    found = [re.findall(r"--config\.(\S+=\S+)", line) for line in lines]
+    return [assignments for assignments in found if assignments]
 
 
 def encodings(values) -> list[dict]:
@@ -60,9 +76,20 @@ def test_the_encodings_of_a_config_can_be_built(path):
 
 
 @every_file
-def test_the_docstring_of_a_config_gives_its_command(path):
-    text = path.read_text(encoding="utf-8")
-    name = experiment_of(path)
-    docstring = text.split('"""')[1]
-    command = f"python -m experiments.{name} --config=configs/{path.name}"
-    assert command in docstring or f"make {name}" in docstring
+def test_what_a_docstring_offers_to_change_can_be_changed(path):
+    cls = getattr(schema, EXPERIMENTS[experiment_of(path)][1])
+    for assignments in variations(path):
+        values = load(path).to_dict()
+        for assignment in assignments:
+            schema.override(values, assignment)
+        config = schema.read(cls, values)
+        if isinstance(config, schema.PretrainConfig):
+            build_logic(config.model.logic, config.model.model_config(257))
+
+
+def test_the_rows_of_the_gated_attention_configs_are_read_from_their_docstrings():
+    for name in ("gau_100m", "gau_small"):
+        offered = variations(ROOT / "configs" / f"{name}.py")
+        names = [value for row in offered for value in row if "logic.name" in value]
+        assert names == ["model.logic.name=hwfa", "model.logic.name=hwfa2"]
+        assert ["model.qk_norm=keys"] in offered

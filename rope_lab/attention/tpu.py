@@ -27,6 +27,7 @@ LANES = 128  # tokens of a tile are a multiple of this
 # Tokens of a tile of queries and of keys, by the bytes of a number. Float32 products
 # are six of bfloat16, and their unrolled code is as much longer to compile.
 TILES = {2: (512, 1024), 4: (256, 256)}
+WIDEST = 256  # head dim that is known to fit into VMEM; values of 1536 do not
 TABLE_BYTES = 3 * 2**18  # for the table of steps, of 1 MiB of scalar memory
 
 
@@ -63,6 +64,9 @@ def refusal(q_BTHD, k_BSKD, v_BSKC, logic) -> str | None:
     platform = jax.default_backend()
     if platform != "tpu":
         return f"needs a TPU; this process runs on {platform}"
+    dim = max(q_BTHD.shape[-1], v_BSKC.shape[-1])
+    if dim > WIDEST:
+        return f"tiles of head dims up to {WIDEST} fit into VMEM, got {dim}"
     reason = kernels.refused(q_BTHD, k_BSKD, v_BSKC, logic, ("bfloat16", "float32"))
     return reason or _too_long(q_BTHD, k_BSKD, len(logic.bands))
 

@@ -70,5 +70,7 @@ def test_what_the_kernels_cannot_do_is_refused_with_its_reason(monkeypatch):
     assert refusal(q, q, q, rope) is None
     assert "float16" in refusal(*[q.astype(np.float16)] * 3, rope)
     assert "PositionLogic" in refusal(q, q, q, lambda *x: x)
+    wide = np.ones((1, 4, 2, 512), np.float32)  # as a gated attention unit's values
+    assert "256" in refusal(q, q, wide, rope)
     long = jax.ShapeDtypeStruct((4, 2**20, 2, 8), np.float32)
     assert "scalar memory" in refusal(long, long, long, rope)

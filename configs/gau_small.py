@@ -13,9 +13,10 @@ same values, with windows for this size:
                       --config.model.logic.full_layers=2
     KeyNorm (KNA)     --config.model.qk_norm=keys
 
-Took 18 minutes on two CPU cores that did much else beside it. Held-out loss 5.00 nats
-per token at the end, accuracy 0.133, and still falling: Llama's layers under AdamW are
-at 3.56 after as many steps (configs/pretrain.py). The rate was not tuned.
+Took 11 minutes on two CPU cores that did much else beside it. Held-out loss 3.99 nats
+per token at the end, accuracy 0.210, and still falling; 5.00 with a rate of 0.004, and
+larger ones than 0.02 were not tried. Llama's layers under AdamW are at 3.56 after as
+many steps (configs/pretrain.py).
 
 Source: kexue.fm 8934 and 9052 (model), 9512 (Tiger).
 """
@@ -46,7 +47,7 @@ def get_config() -> ConfigDict:
             "training": {
                 "optimizer": "tiger",
                 "num_steps": 400,
-                "learning_rate": 4e-3,  # relative to each matrix's own size
+                "learning_rate": 0.02,  # relative to each matrix's own size
                 "warmup_steps": 40,
                 "schedule": "linear",
                 "clip_norm": None,

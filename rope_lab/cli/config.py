@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from rope_lab.data import DataConfig
+from rope_lab.data import DataConfig, PosGenConfig
 from rope_lab.model import ModelConfig
 from rope_lab.training import TrainingConfig
 
@@ -103,6 +103,31 @@ class DemoConfig:
         str, dict[str, Any]
     ]  # model label -> FinetuneConfig without its checkpoint
     extrapolate: dict[str, Any]  # ExtrapolateConfig without its models
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PosGenStudyConfig:
+    """`experiments.posgen`: encodings and seeds on PosGen, one program per cell.
+
+    A cell is a dict of what it changes in `data` and `training` ({"subtask": "cot"}). A
+    row of encodings is a logic spec with a "label"; rows differ in frequencies alone.
+    """
+
+    size: str  # what the page calls this study: "published", "small", "modulus"
+    data: PosGenConfig
+    cells: list[Any]  # trained one after another
+    model: dict[str, Any]  # of `ModelConfig`, without the vocabulary
+    training: TrainingConfig
+    batch_size: int  # sequences
+    encodings: list[Any]  # rows: {"label": ..., "name": ..., **options}
+    seeds: list[int]  # of the parameters and of the order of the data
+    encoding_at: str = (
+        "training"  # or "evaluation": trained with plain (Resonance) RoPE
+    )
+    validation_every: int = 100  # steps between points of the validation curve
+    gain_steps: int = 0  # steps timed side by side and one by one; 0 times none
+    page: str | None = None  # folder of the page; None: <workdir>/page
+    data_dir: str | None = None  # None: $ROPE_LAB_DATA, else ~/.cache/rope_lab
 
 
 def read(cls: type, values: Mapping[str, Any] | ConfigDict, where: str = "config"):

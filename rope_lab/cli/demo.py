@@ -8,19 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import os
-import platform
 import re
-import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from rope_lab.cli.checkpoints import load_checkpoint
 from rope_lab.cli.config import (
@@ -33,6 +27,12 @@ from rope_lab.cli.extrapolate import PRETRAINED, check_encodings, extrapolate
 from rope_lab.cli.figures import draw_figures
 from rope_lab.cli.finetune import finetune
 from rope_lab.cli.pretrain import pretrain
+from rope_lab.cli.record import (
+    commit,
+    describe_command,
+    describe_machine,
+    describe_versions,
+)
 from rope_lab.cli.report import write_report
 from rope_lab.cli.specs import resolve
 from rope_lab.cli.table import print_table
@@ -40,8 +40,6 @@ from rope_lab.data import packed_sequences
 from rope_lab.evaluation import save_results
 from rope_lab.model import build_logic, count_parameters
 from rope_lab.training import read_metrics
-
-_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def demo(config: DemoConfig, workdir: str | Path) -> dict[str, Any]:
@@ -134,11 +132,8 @@ def _describe_run(config: DemoConfig, workdir: Path) -> dict[str, Any]:
         split: len(source.corpus.document_ids(split)) for split in ("train", "held_out")
     }
     return {
-        "command": shlex.join(
-            ["python", "-m", "experiments.demo"]
-            + [arg for arg in sys.argv if arg.startswith("--")]
-        ),
-        "commit": _commit(),
+        "command": describe_command("demo"),
+        "commit": commit(),
         "parameters": count_parameters(loaded.params),
         "pretraining": {
             "tokens": steps * batch * config.pretrain.data.length,
@@ -152,34 +147,14 @@ def _describe_run(config: DemoConfig, workdir: Path) -> dict[str, Any]:
             "documents": documents,
         },
         "wall seconds": _timings(workdir),
-        "machine": {
-            "cores": len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count(),
-            "architecture": platform.machine(),
-            "devices": [device.device_kind for device in jax.devices()],
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _LIBRARIES},
-        },
+        "machine": describe_machine(),
+        "versions": describe_versions(),
         "config": {
             "pretrain": dataclasses.asdict(config.pretrain),
             "finetune": config.finetune,
             "extrapolate": dict(config.extrapolate),
         },
     }
-
-
-def _commit() -> str | None:
-    """Of the checkout this package is imported from; None outside of one."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe"]
-    command += ["--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()
 
 
 def _refuse(sections: dict[str, dict], key: str, instead: str) -> None:

@@ -22,6 +22,7 @@ EXPERIMENTS = {
     "pretrain": ("rope_lab.cli.pretrain:pretrain", "PretrainConfig"),
     "finetune": ("rope_lab.cli.finetune:finetune", "FinetuneConfig"),
     "extrapolate": ("rope_lab.cli.extrapolate:extrapolate", "ExtrapolateConfig"),
+    "posgen": ("rope_lab.cli.posgen:posgen", "PosGenStudyConfig"),
     "demo": ("rope_lab.cli.demo:demo", "DemoConfig"),
 }
 _OVERRIDE = "--config."

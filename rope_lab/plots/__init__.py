@@ -13,4 +13,6 @@ from rope_lab.plots.encodings import (
     relative_position_matrices as relative_position_matrices,
 )
 from rope_lab.plots.encodings import wavelengths as wavelengths
+from rope_lab.plots.posgen import posgen_accuracy as posgen_accuracy
+from rope_lab.plots.posgen import posgen_validation as posgen_validation
 from rope_lab.plots.style import dark_path as dark_path

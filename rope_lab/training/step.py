@@ -34,6 +34,19 @@ def make_train_step(
     `logic` (a position logic, or one per layer) are data, so logics that differ in
     frequencies alone share one program; a plain callable is compiled in.
 
+    Arguments and metrics are those of `make_update`.
+    """
+    return _compile(make_update(graphdef, optimizer, config, apply))
+
+
+def make_update(
+    graphdef: Any,
+    optimizer: optax.GradientTransformation,
+    config: TrainingConfig,
+    apply: Callable[..., jax.Array] = apply_model,
+) -> Step:
+    """The same as a pure function, to be mapped over or compiled by the caller.
+
     Metrics are float32 scalars on the device: those of `cross_entropy`, `grad_norm`
     (before clipping) and `learning_rate`.
 
@@ -69,7 +82,7 @@ def make_train_step(
         ema = _average(state.ema, params, config.ema_decay)
         return TrainState(params, opt_state, state.step + 1, ema, state.key), metrics
 
-    return _compile(step)
+    return step
 
 
 def _gradients(objective, params, batch, logic, accumulation_steps):

@@ -22,7 +22,7 @@ from rope_lab.cli.posgen_cells import (
     train_cell,
 )
 from rope_lab.cli.posgen_gain import measure_gain
-from rope_lab.cli.posgen_page import write_page
+from rope_lab.cli.posgen_page import SIZES, write_page
 from rope_lab.cli.record import (
     commit,
     describe_command,
@@ -46,9 +46,10 @@ def posgen(config: PosGenStudyConfig, workdir: str | Path) -> dict[str, Any]:
       ValueError: a wrong setting, or a workdir with results of other settings.
     """
     cells = [make_cell(config, changes) for changes in config.cells]
-    _check_names(cells)
+    _check_names(config.size, cells)
     workdir = Path(workdir)
     results = _open(workdir / RESULTS, config, cells)
+    folder_of_page = Path(config.page or workdir / "page")
     done = {entry["name"] for entry in results["cells"]}
     for number, cell in enumerate(cells, start=1):
         if cell.name in done:
@@ -60,17 +61,19 @@ def posgen(config: PosGenStudyConfig, workdir: str | Path) -> dict[str, Any]:
         results["cells"].append(measure_cell(cell, splits, *trained, folder))
         results["run"] = _describe_run()
         save_results(workdir / RESULTS, results)
+        write_page(folder_of_page, results)
     if config.gain_steps and "gain" not in results:
         print("\n=== side by side, one by one", file=sys.stderr, flush=True)
         splits = load_cell(cells[0], config.data_dir)
         results["gain"] = measure_gain(cells[0], splits, config.gain_steps)
         save_results(workdir / RESULTS, results)
-    page = write_page(config.page or workdir / "page", results)
-    print(page)
+    print(write_page(folder_of_page, results))
     return results
 
 
-def _check_names(cells: list[Cell]) -> None:
+def _check_names(size: str, cells: list[Cell]) -> None:
+    if size not in SIZES:
+        raise ValueError(f"size is {size!r}; expected one of {', '.join(SIZES)}")
     names = [cell.name for cell in cells]
     if not names or len(set(names)) != len(names):
         raise ValueError(

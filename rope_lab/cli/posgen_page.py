@@ -46,15 +46,7 @@ read the same data.
 
 
 def write_page(folder: str | os.PathLike, results: dict[str, Any]) -> Path:
-    """Puts results and their pictures into the folder, and writes its README.md.
-
-    Raises:
-      ValueError: the study has no size that the page knows.
-    """
-    if results["size"] not in SIZES:
-        raise ValueError(
-            f"size is {results['size']!r}; expected one of {', '.join(SIZES)}"
-        )
+    """Puts results and their pictures into the folder, and writes its README.md."""
     folder = Path(folder)
     save_results(folder / f"{results['size']}.json", results)
     if results["size"] != "modulus":
@@ -99,7 +91,8 @@ def page(studies: dict[str, dict[str, Any]], reading: str = "") -> str:
         if "gain" in results:
             title = f"## One program for all members, {size} size"
             parts += [title, gain_table(results)]
-    parts += ["## Runs", *(run_lines(size, r) for size, r in studies.items())]
+    if studies:
+        parts += ["## Runs", *(run_lines(size, r) for size, r in studies.items())]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 

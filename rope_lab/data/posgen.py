@@ -126,7 +126,8 @@ class PosGenConfig:
     """The data of one sub-task; the defaults are the paper's (arXiv:2403.00071, C.1).
 
     Raises:
-      ValueError: unknown sub-task or prefixes, or sizes that cannot be.
+      ValueError: unknown sub-task or prefixes, sizes that cannot be, or fewer prefixes
+        than sequences that may not share one.
     """
 
     subtask: str = "recursive"  # one of SUBTASKS
@@ -155,6 +156,8 @@ class PosGenConfig:
             )
         if min(self.num_train, self.num_validation, self.num_test) < 1:
             raise ValueError(f"every split needs at least one sequence: {self}")
+        if self.prefixes == "disjoint":
+            _check_enough(task, self.num_train + self.num_validation + self.num_test)
 
     def task(self, rule: Rule = modular_addition) -> PosGenTask:
         """The sub-task alone, under any rule h."""
@@ -172,7 +175,7 @@ def generate_splits(
     validate and the next num_test test, so that both are among the training sequences.
 
     Raises:
-      ValueError: the modulus has fewer prefixes than that.
+      ValueError: a rule that leaves 0 .. m-1, or a modulus too small to enumerate.
     """
     task = config.task(rule)
     train, validation = config.num_train, config.num_validation
@@ -193,13 +196,7 @@ def generate_splits(
 
 def distinct_prefixes(task: PosGenTask, count: int, seed: int) -> np.ndarray:
     """int32[count, P]: random prefixes, none twice."""
-    possible = task.modulus**task.prefix
-    if count > possible:
-        raise ValueError(
-            f"modulus {task.modulus} has {possible} prefixes of {task.prefix} tokens, "
-            f"fewer than the {count} sequences of all splits, which may not share one: "
-            "lower num_train, num_validation or num_test, or raise the modulus"
-        )
+    _check_enough(task, count)
     found, block = np.empty((0, task.prefix), np.int32), 0
     while len(found) < count:
         raw = draws(2 * count * task.prefix, Purpose.PREFIXES, seed, block)
@@ -208,6 +205,16 @@ def distinct_prefixes(task: PosGenTask, count: int, seed: int) -> np.ndarray:
         _, first = np.unique(together, axis=0, return_index=True)
         found, block = together[np.sort(first)], block + 1
     return found[:count]
+
+
+def _check_enough(task: PosGenTask, count: int) -> None:
+    possible = task.modulus**task.prefix
+    if count > possible:
+        raise ValueError(
+            f"modulus {task.modulus} has {possible} prefixes of {task.prefix} tokens, "
+            f"fewer than the {count} sequences of all splits, which may not share one: "
+            "lower num_train, num_validation or num_test, or raise the modulus"
+        )
 
 
 def released_prefixes(task: PosGenTask, count: int) -> np.ndarray:

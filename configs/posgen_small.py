@@ -5,9 +5,11 @@
 
 4 encodings x 3 seeds in one program, sub-task by sub-task; 64 tokens in training, 256
 in the test, head_dim 64 and modulus 17 as published, width 64 and one head. The modulus
-is the largest of configs/posgen_modulus.py, since the small model learns it too. A step
-of all 12 members takes about a second on two cores: at most 3 hours in all. Killed at
-any moment, the same command continues.
+is the largest of configs/posgen_modulus.py, since the small model learns recursive and
+cot under it too, in 250 updates. Nothing of this size has learned semi_recursive: one
+run of modulus 7 with two heads stood at 62 % within 64 tokens after 2,800 updates. A
+step of all 12 members takes about a second on two cores: at most 3 hours in all. Killed
+at any moment, the same command continues.
 """
 
 from ml_collections import ConfigDict

@@ -271,3 +271,19 @@ def test_batches_continue_where_a_run_stopped():
     later = batches(source, 16, start=4)
     np.testing.assert_array_equal(next(later)["inputs"], rows[4])
     np.testing.assert_array_equal(next(later)["inputs"], rows[5])
+
+
+@pytest.mark.parametrize(
+    ("subtask", "distance", "every"),
+    [("recursive", 5, 1), ("cot", 4, 1), ("semi_recursive", 4, 2)],
+)
+def test_two_neighbouring_sums_leave_a_short_cut(subtask, distance, every):
+    # x_l - x_{l-1} loses every term that both sums have: experiments/posgen/reading.md.
+    task = PosGenTask(subtask)
+    tokens = sequences(task, distinct_prefixes(task, 20, seed=0), 256).astype(int)
+    places = np.arange(5, 256, every)
+    short_cut = (2 * tokens[:, places - 1] - tokens[:, places - distance]) % 17
+    np.testing.assert_array_equal(tokens[:, places], short_cut)
+    others = np.setdiff1d(np.arange(5, 256), places)
+    wrong = (2 * tokens[:, others - 1] - tokens[:, others - distance]) % 17
+    assert (tokens[:, others] == wrong).mean() < 0.1 if len(others) else every == 1

@@ -47,7 +47,7 @@ def posgen(config: PosGenStudyConfig, workdir: str | Path) -> dict[str, Any]:
     """
     cells = [make_cell(config, changes) for changes in config.cells]
     _check_names(config.size, cells)
-    workdir = Path(workdir)
+    workdir, run = Path(workdir), _describe_run()  # the code as it is loaded now
     results = _open(workdir / RESULTS, config, cells)
     folder_of_page = Path(config.page or workdir / "page")
     done = {entry["name"] for entry in results["cells"]}
@@ -59,7 +59,7 @@ def posgen(config: PosGenStudyConfig, workdir: str | Path) -> dict[str, Any]:
         folder = workdir / cell.name
         trained = train_cell(cell, splits, folder, config.validation_every, cell.name)
         results["cells"].append(measure_cell(cell, splits, *trained, folder))
-        results["run"] = _describe_run()
+        results["run"] = run
         save_results(workdir / RESULTS, results)
         write_page(folder_of_page, results)
     if config.gain_steps and "gain" not in results:

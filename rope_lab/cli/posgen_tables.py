@@ -162,14 +162,8 @@ def prefixes_table(results: Results) -> str | None:
 
 def modulus_table(results: Results) -> str:
     """Who learns what under which modulus, and how fast."""
-    header = [
-        "modulus",
-        "sub-task",
-        "encoding",
-        "within 64",
-        "beyond 64",
-        "step of 95 %",
-    ]
+    header = ["modulus", "sub-task", "encoding", "within 64", "beyond 64"]
+    header += ["first target right", "step of 95 %"]
     rows = []
     for entry in results["cells"]:
         data = entry["settings"]["data"]
@@ -177,7 +171,7 @@ def modulus_table(results: Results) -> str:
             step = findings.steps_to_learn(row)
             rows.append(
                 [str(data["modulus"]), data["subtask"], row["label"]]
-                + [percent(row["within"]), percent(row["beyond"])]
+                + [percent(row[key]) for key in ("within", "beyond", "first")]
                 + ["never" if step is None else f"{step:,}"]
             )
     return table(header, rows)

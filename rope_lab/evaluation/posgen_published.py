@@ -74,5 +74,6 @@ def departures(settings: dict[str, Any]) -> list[str]:
             name = path[-1].replace("_", " ")
             lines.append(f"{name} {value:,} ({expected:,})")
     if len(settings["seeds"]) != SEEDS:
-        lines.append(f"{len(settings['seeds'])} seeds ({SEEDS})")
+        count = len(settings["seeds"])
+        lines.append(f"{count} seed{'s' * (count != 1)} ({SEEDS})")
     return lines

@@ -1,6 +1,7 @@
 """Members of a sweep train side by side as they would alone, on any devices."""
 
 import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -69,12 +70,17 @@ def swept(steps=4):
     return state, history
 
 
+@functools.cache
+def single_step():
+    """The step of every other run, compiled once."""
+    return make_train_step(init_model(MODEL, 0)[0], make_optimizer(CONFIG), CONFIG)
+
+
 def alone(logic, seed, steps=4):
-    """(state, metrics of each step) of one run by the step of every other run."""
-    graphdef, params = init_model(MODEL, seed)
-    optimizer = make_optimizer(CONFIG)
-    state = init_state(params, optimizer, CONFIG, seed)
-    step, history = make_train_step(graphdef, optimizer, CONFIG), []
+    """(state, metrics of each step) of one run."""
+    params = init_model(MODEL, seed)[1]
+    state = init_state(params, make_optimizer(CONFIG), CONFIG, seed)
+    step, history = single_step(), []
     for _, batch in zip(range(steps), batches(source([seed]), 4), strict=False):
         batch = {key: value[:, 0] for key, value in batch.items()}
         batch |= {"positions": None, "segment_ids": None}

@@ -16,7 +16,8 @@ import math
 import numpy as np
 
 ROPE_LIKE = frozenset({"rerope", "leaky_rerope", "self_extend", "dual_chunk"})
-UNROTATED = frozenset({"nope", "alibi"})
+ROPE_ITSELF = frozenset({"xpos", "randomized"})  # as far as frequencies go
+UNROTATED = frozenset({"nope", "alibi", "kerple_log", "kerple_power", "t5", "fire"})
 
 
 # Frequencies: each returns (angular frequencies in float64, factor on the logits).
@@ -185,7 +186,8 @@ FREQUENCIES = {method.__name__: method for method in _METHODS}
 
 def frequencies(name, head_dim, base=10_000.0, **options):
     """(angular, logit factor) of an encoding; options it does not know are ignored."""
-    method = "rope" if name in ROPE_LIKE else "nope" if name in UNROTATED else name
+    method = "rope" if name in ROPE_LIKE | ROPE_ITSELF else name
+    method = "nope" if name in UNROTATED else method
     function = FREQUENCIES[method]
     known = inspect.signature(function).parameters
     used = {key: value for key, value in options.items() if key in known}
@@ -254,16 +256,75 @@ def alibi_slope(head, num_heads):
     return 2.0 ** (-8 * every_second / (2 * power))
 
 
-def bias(name, head, num_heads, i, j):
-    """Of head 0..num_heads-1, for a query at i and a key at j; 0 for most encodings."""
-    return -alibi_slope(head, num_heads) * (i - j) if name == "alibi" else 0.0
+def kerple_log(head, distance, a_H, p_H):
+    """2205.09921: -p ln(1 + a d), both numbers at least 0.01."""
+    a, p = max(float(a_H[head]), 0.01), max(float(p_H[head]), 0.01)
+    return -p * math.log(1 + a * distance)
+
+
+def kerple_power(head, distance, a_H, p_H):
+    """2205.09921: -a d^p with 0.01 <= p <= 2."""
+    a, p = max(float(a_H[head]), 0.01), min(max(float(p_H[head]), 0.01), 2.0)
+    return -a * distance**p
+
+
+def t5_bucket(distance, num_buckets=32, max_distance=128):
+    """1910.10683: half the buckets hold a distance each, the others grow by a ratio."""
+    exact = num_buckets // 2
+    if distance < exact:
+        return distance
+    steps = math.log(distance / exact) / math.log(max_distance / exact)
+    return min(num_buckets - 1, exact + math.floor(steps * (num_buckets - exact)))
+
+
+def fire(head, i, j, weights, threshold=512):
+    """2310.04418: a network of log distance over log of the query's place."""
+
+    def psi(x):
+        return math.log(abs(float(weights["c"]) * x) + 1)
+
+    longest = max(abs(float(weights["multiplier"]) * threshold), i)
+    x = psi(i - j) / (psi(longest) + 1e-6)
+    units = zip(weights["hidden_kernel_U"], weights["hidden_bias_U"], strict=True)
+    hidden = [max(0.0, float(w) * x + float(b)) for w, b in units]
+    column = (float(row[head]) for row in weights["out_kernel_UH"])
+    total = sum(h * w for h, w in zip(hidden, column, strict=True))
+    return total + float(weights["out_bias_H"][head])
+
+
+def bias(name, head, heads, i, j, learned=None, **options):
+    """Of head 0..heads-1, for a query at i and a key at j; 0 for most encodings.
+
+    learned: arrays by name, for encodings that learn theirs.
+    """
+    if name == "alibi":
+        return -alibi_slope(head, heads) * (i - j)
+    if name in ("kerple_log", "kerple_power"):
+        kernel = kerple_log if name == "kerple_log" else kerple_power
+        return kernel(head, i - j, learned["a_H"], learned["p_H"])
+    if name == "t5":
+        keys = ("num_buckets", "max_distance")
+        sizes = {key: options[key] for key in keys if key in options}
+        return float(learned["table_NH"][t5_bucket(i - j, **sizes)][head])
+    if name == "fire":
+        return fire(head, i, j, learned, options.get("threshold", 512))
+    return 0.0
+
+
+def xpos_amplitudes(head_dim, distance, scale_base=512):
+    """2212.10554: zeta^(distance / scale_base) of each plane."""
+    planes = np.arange(head_dim // 2)
+    return ((2 * planes / head_dim + 0.4) / 1.4) ** (distance / scale_base)
 
 
 # Logits and attention.
 
 
-def rotary_score(q, k, angles, layout="half"):
-    """Dot product of q and k after q has been turned by `angles` more than k."""
+def rotary_score(q, k, angles, layout="half", amplitudes=1.0):
+    """Dot product of q and k after q has been turned by `angles` more than k.
+
+    amplitudes: of each plane's part.
+    """
     planes = len(angles)
     if layout == "half":
         first, second = np.arange(planes), np.arange(planes) + planes
@@ -271,8 +332,8 @@ def rotary_score(q, k, angles, layout="half"):
         first, second = 2 * np.arange(planes), 2 * np.arange(planes) + 1
     along = q[first] * k[first] + q[second] * k[second]
     across = q[first] * k[second] - q[second] * k[first]
-    turned = np.sum(along * np.cos(angles) + across * np.sin(angles))
-    return turned + np.dot(q[2 * planes :], k[2 * planes :])
+    turned = amplitudes * (along * np.cos(angles) + across * np.sin(angles))
+    return np.sum(turned) + np.dot(q[2 * planes :], k[2 * planes :])
 
 
 def log_n_factor(i, log_n="off", log_n_minimum=1, train_length=None):
@@ -292,11 +353,14 @@ def logit(name, q, k, i, j, *, base=10_000.0, layout="half", **options):
     softmax_scale = options.get("softmax_scale") or 1 / math.sqrt(len(q))
     keys = ("log_n", "log_n_minimum", "train_length")
     log_n = log_n_factor(i, **{key: options[key] for key in keys if key in options})
-    score = rotary_score(q, k, relative * theta, layout)
+    amplitudes = 1.0
+    if name == "xpos":
+        amplitudes = xpos_amplitudes(len(q), i - j, options.get("scale_base", 512))
+    score = rotary_score(q, k, relative * theta, layout, amplitudes)
     return softmax_scale * factor * log_n * score
 
 
-def logits(name, q_BTHD, k_BSKD, q_pos_BT, k_pos_BS, **options):
+def logits(name, q_BTHD, k_BSKD, q_pos_BT, k_pos_BS, learned=None, **options):
     """[B, H, T, S] of `logit` and `bias`; -inf for keys that are in the future."""
     q_BTHD, k_BSKD = (np.asarray(x, np.float64) for x in (q_BTHD, k_BSKD))
     (B, T, H, _), (_, S, K, _) = q_BTHD.shape, k_BSKD.shape
@@ -306,7 +370,7 @@ def logits(name, q_BTHD, k_BSKD, q_pos_BT, k_pos_BS, **options):
         if j <= i:
             key = k_BSKD[b, s, h // (H // K)]
             score = logit(name, q_BTHD[b, t, h], key, i, j, **options)
-            out[b, h, t, s] = score + bias(name, h, H, i, j)
+            out[b, h, t, s] = score + bias(name, h, H, i, j, learned, **options)
     return out
 
 

@@ -7,6 +7,7 @@ which is quicker where one call is enough because all rows share the compiled
 operations.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import chex
@@ -35,7 +36,29 @@ class Row(NamedTuple):
     plain: dict | None = None
 
     def logic(self, **changes):
-        return position_logic(self.name, head_dim=D, **(self.options | changes))
+        logic = position_logic(self.name, head_dim=D, **(self.options | changes))
+        if not self.learned():
+            return logic
+        bias = dataclasses.replace(logic.bias, **self.learned())
+        return dataclasses.replace(logic, bias=bias)
+
+    def learned(self):
+        """What its bias might have learned, by name; empty for most."""
+        rng, units = np.random.default_rng(3), self.options.get("hidden", 32)
+        buckets = self.options.get("num_buckets", 32)
+        pair = {"a_H": (H,), "p_H": (H,)}
+        shapes = {"kerple_log": pair, "kerple_power": pair, "t5": {}, "fire": {}}
+        shapes["t5"] = {"table_NH": (buckets, H)}
+        shapes["fire"] = {"c": (), "multiplier": (), "hidden_kernel_U": (units,)}
+        shapes["fire"] |= {"hidden_bias_U": (units,), "out_bias_H": (H,)}
+        shapes["fire"] |= {"out_kernel_UH": (units, H)}
+        laws = {"a_H": rng.uniform, "p_H": lambda size: rng.uniform(0.1, 1.2, size)}
+        laws |= {"c": lambda size: np.float32(0.2), "multiplier": rng.uniform}
+        drawn = shapes.get(self.name, {}).items()
+        return {
+            name: np.float32(laws.get(name, rng.normal)(size=shape))
+            for name, shape in drawn
+        }
 
 
 TEST, TRAIN = ({"log_n": kind, "train_length": 6} for kind in ("test", "train"))
@@ -81,6 +104,7 @@ TABLE = [
     Row("leaky_rerope", {"window": 3, "step": 4}, plain={"step": 1}),
     Row("leaky_rerope", {"window": 3, "step": 2.5}, plain={"window": 99}),
     Row("leaky_rerope", {"window": 3, "step": 0.3, "resonance": True}),
+    Row("leaky_rerope", {"window": 3, "step": 1 / 16}, plain={"step": 1}),  # inverse
     Row("self_extend", {"window": 4, "group": 2}, 2, plain={"group": 1}),
     Row("self_extend", {"window": 5, "group": 3}, 3, plain={"window": 99}),
     Row("dual_chunk", CHUNKS, 4, plain={"chunk_length": 99}),
@@ -92,6 +116,18 @@ TABLE = [
     Row("alibi", HEADS),
     Row("alibi", HEADS | {"sliding_window": 4, "softmax_scale": 0.2}),
     Row("alibi", HEADS | TRAIN, shift_period=None),
+    Row("kerple_log", HEADS),
+    Row("kerple_log", HEADS | TRAIN | {"sliding_window": 6}, shift_period=None),
+    Row("kerple_power", HEADS),
+    Row("t5", HEADS | {"num_buckets": 6, "max_distance": 9}),
+    Row("t5", HEADS | {"softmax_scale": 1.0}),
+    Row("fire", HEADS | {"threshold": 8}, shift_period=None),
+    Row("fire", HEADS | {"hidden": 5, "sliding_window": 7}, shift_period=None),
+    Row("xpos", plain={"scale_base": 1e7}),
+    Row("xpos", {"scale_base": 0.5, "layout": "interleaved", "resonance": True}),
+    Row("xpos", TEST | {"scale_base": 2.5, "sliding_window": 6}, shift_period=None),
+    Row("randomized", {"draw_from": 64}),
+    Row("randomized", {"draw_from": 64, "at_test": "even", "resonance": True}),
 ]
 
 
@@ -188,10 +224,14 @@ def weights(data):
     return np.random.default_rng(12).normal(size=shape).astype(np.float32)
 
 
+def oracle_logits(row, *arrays):
+    return oracle.logits(row.name, *arrays, row.learned(), **row.options)
+
+
 def reference(row, data):
     """The oracle's attention for the same inputs."""
     q, k, v, q_positions, k_positions, *segments = data
-    scores = oracle.logits(row.name, q, k, q_positions, k_positions, **row.options)
+    scores = oracle_logits(row, q, k, q_positions, k_positions)
     return oracle.attention(scores, v, *segments)
 
 
@@ -243,7 +283,7 @@ def test_logits_equal_the_oracle_where_keys_are_not_in_the_future(row):
     found = row.logic()(q, k, q_positions, k_positions)
     chex.assert_shape(found, (B, H, T, S))
     chex.assert_type(found, jnp.float32)
-    exact = oracle.logits(row.name, q, k, q_positions, k_positions, **row.options)
+    exact = oracle_logits(row, q, k, q_positions, k_positions)
     past = np.broadcast_to(
         (k_positions[:, None] <= q_positions[:, :, None])[:, None], exact.shape
     )
@@ -252,7 +292,7 @@ def test_logits_equal_the_oracle_where_keys_are_not_in_the_future(row):
 
 @every_row
 def test_relative_positions_equal_the_oracle(row):
-    if row.name in {"nope", "alibi"}:
+    if row.name in oracle.UNROTATED:
         with pytest.raises(ValueError, match=row.name):
             relative_positions(row.logic(), 12)
         return
@@ -349,7 +389,7 @@ def test_shifting_every_position_changes_nothing(row, periods):
 
 
 @rows(lambda row: row.shift_period is None)
-def test_log_n_depends_on_where_the_query_is(row):
+def test_log_n_and_fire_depend_on_where_the_query_is(row):
     data = inputs(7)
     moved = data._replace(
         q_positions=data.q_positions + 5000, k_positions=data.k_positions + 5000

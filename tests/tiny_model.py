@@ -18,9 +18,9 @@ def init(seed):
     return {"embed_VE": jnp.asarray(values, jnp.float32)}
 
 
-def apply(graphdef, params, tokens_BT, logic):
+def apply(graphdef, params, tokens_BT, logic, positions=None):
     """Next-token logits float32[B, T, V] of all tokens so far; weights by the logic."""
-    assert graphdef == GRAPHDEF
+    assert graphdef == GRAPHDEF and positions is None
     embed_VE = params["embed_VE"]
     weight = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(logic))
     x_BTE = embed_VE[tokens_BT]

@@ -69,6 +69,8 @@ def refused(q_BTHD, k_BSKD, v_BSKC, logic, dtypes: tuple[str, ...]) -> str | Non
             f"the bias of {logic.name}, a {type(logic.bias).__name__}, is not built "
             "into the kernels; linear biases (ALiBi) are"
         )
+    if logic.amplitude is not None:
+        return f"amplitudes ({logic.name}) are not built into the kernels"
     names = [str(x.dtype) for x in (q_BTHD, k_BSKD, v_BSKC)]
     if len(set(names)) > 1:
         return f"q, k and v need one dtype, got {', '.join(names)}"

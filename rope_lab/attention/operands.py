@@ -98,15 +98,22 @@ def turned_queries(
 def turned_keys(
     logic: PositionLogic, k_BSKD: jax.Array, positions_RS: jax.Array
 ) -> jax.Array:
-    """float32[P, B, S, K, D]: keys as each band sees them."""
+    """float32[P, B, S, K, D]: keys as each band sees them.
+
+    An amplitude is relative to the centre of the key's block, see `Amplitude.centre`.
+    """
 
     def turn(k_BSKD, positions_RS):
-        return jnp.stack(
+        turned = jnp.stack(
             [
                 logic.rotated(k_BSKD, band.key_angles(positions_RS))
                 for band in logic.bands
             ]
         )
+        if logic.amplitude is None:
+            return turned
+        before_RS = logic.amplitude.centre(positions_RS) - positions_RS
+        return logic.amplitude.apply(turned, before_RS[None, :, :, None], logic.layout)
 
     return _by_chunk(turn, k_BSKD, positions_RS)
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from rope_lab import rotary
+from rope_lab.attention import amplified
 from rope_lab.attention.tiles import Tiles
 
 dot = functools.partial(
@@ -75,12 +76,12 @@ class BandScores:
     def scores(self, x: Operands, q, tiles: Tiles, at: Place, run: int) -> jax.Array:
         """[n, G*t, s] of a tile of one of the runs of `Tiles`; by key [n, s, G*t]."""
         if run < self.bands:
-            s = self._product(x, q, at, run)
+            s = self._product(x, q, tiles, at, run)
         else:
             bands = tiles.band_RMNP[at.m, at.n]
 
             def also(i, s):
-                product = self._product(x, q, at, bands[i])
+                product = self._product(x, q, tiles, at, bands[i])
                 return self._where(tiles, at, bands[i], product, s)
 
             s = also(0, -jnp.inf)
@@ -103,14 +104,14 @@ class BandScores:
             bias = jax.tree.map(jnp.add, logic.bias, pull(ds)[0])
             slopes = (*slopes[:2], dataclasses.replace(logic, bias=bias))
         if run < self.bands:
-            return self._pull(x, q, slopes, ds, at, run)
+            return self._pull(x, q, slopes, ds, tiles, at, run)
         bands = tiles.band_RMNP[at.m, at.n]
         if run == self.bands:  # what is hidden has no slope
-            return self._pull(x, q, slopes, ds, at, bands[0])
+            return self._pull(x, q, slopes, ds, tiles, at, bands[0])
 
         def visit(i, slopes):
             mine = self._where(tiles, at, bands[i], ds, 0.0)
-            return self._pull(x, q, slopes, mine, at, bands[i])
+            return self._pull(x, q, slopes, mine, tiles, at, bands[i])
 
         # A loop even for two: XLA copies the whole of k's where two updates follow.
         return jax.lax.fori_loop(0, tiles.bands_RMN[at.m, at.n], visit, slopes)
@@ -123,18 +124,32 @@ class BandScores:
     def _start(self, at: Place, band):
         return (at.n, band, at.b * self.key_heads + at.head, 0, 0)
 
-    def _product(self, x: Operands, q, at: Place, band) -> jax.Array:
+    def _product(self, x: Operands, q, tiles: Tiles, at: Place, band) -> jax.Array:
         q = jax.lax.dynamic_index_in_dim(q, band, 0, keepdims=False)
         k = self._keys(x.k, at, band)
+        if x.logic.amplitude is not None:
+            return self._amplified(x.logic, q, k, tiles, at)
         if self.by_key:
             return dot("hkd,hqd->hkq", k, q)
         return dot("hqd,hkd->hqk", q, k)
 
-    def _pull(self, x: Operands, q, slopes, ds, at: Place, band):
+    def _amplified(self, logic, q, k, tiles: Tiles, at: Place) -> jax.Array:
+        given = logic.amplitude, logic.layout, q, k, tiles, at
+        return amplified.product(*given, self.by_key)
+
+    def _pull(self, x: Operands, q, slopes, ds, tiles: Tiles, at: Place, band):
         q_slope, k_slope, logic = slopes
         q = jax.lax.dynamic_index_in_dim(q, band, 0, keepdims=False)
-        dq = dot("hkq,hkd->hdq", ds, self._keys(x.k, at, band))
-        dk = dot("hkq,hqd->hkd", ds, q) + self._keys(k_slope, at, band)
+        k = self._keys(x.k, at, band)
+        if x.logic.amplitude is None:
+            dq, dk = dot("hkq,hkd->hdq", ds, k), dot("hkq,hqd->hkd", ds, q)
+        else:
+            _, pull = jax.vjp(
+                lambda q, k: self._amplified(x.logic, q, k, tiles, at), q, k
+            )
+            dq, dk = pull(ds)
+            dq = dq.swapaxes(1, 2)
+        dk = dk + self._keys(k_slope, at, band)
         k_slope = jax.lax.dynamic_update_slice(
             k_slope, dk[None, None], self._start(at, band)
         )
@@ -227,12 +242,18 @@ class CallableScores:
         return s.astype(jnp.float32).reshape(self.heads, -1, keys)
 
 
-def turn_heads(x_HtD, angles: list[jax.Array], layout: str, factor=None) -> jax.Array:
+def turn_heads(
+    x_HtD, angles: list[jax.Array], layout: str, factor=None, decay=None
+) -> jax.Array:
     """float32[P, H, t, D]: heads turned by each of the angles [t, planes].
+
+    factor: [t, 1], of every dimension; decay: [t, planes], of each plane.
 
     A loop over the heads: fusion on a CPU would compute the sines anew for each.
     """
     tables = [rotary.cos_sin(angle) for angle in angles]
+    if decay is not None:
+        tables = [(cos * decay, sin * decay) for cos, sin in tables]
 
     def turn(x_tD):
         bands = [

@@ -47,6 +47,9 @@ def make_plan(logic, capacity: int) -> Plan:
         return Plan(capacity, capacity, (capacity,), (0,))
     reach_of_set: dict[int, int] = {}
     reaches = [_reach(band, capacity) for band in logic.bands]
+    if logic.amplitude is not None:
+        # A slot that is written again would change the centre of a block half way.
+        reaches = [reach and capacity for reach in reaches]
     for number, reach in zip(logic.key_set_of_band, reaches, strict=True):
         if reach:
             reach_of_set[number] = max(reach, reach_of_set.get(number, 0))

@@ -15,6 +15,7 @@ from rope_lab.attention import attend
 from rope_lab.attention.operands import turned_queries
 from rope_lab.attention.slots import Cache, Plan, latest, to_floats
 from rope_lab.logic import PositionLogic
+from rope_lab.logic.amplitude import amplified_products, grouped_products
 
 _dot = functools.partial(
     jnp.einsum,
@@ -44,7 +45,10 @@ def one_token(cache: Cache, logic: PositionLogic, q_B1HD, positions_R1) -> jax.A
 
     q_PB1HD = turned_queries(logic, q_B1HD, positions_R1)
     q_PNGD = q_PB1HD.reshape(len(logic.bands), cache.values.shape[0], -1, dim)
-    products = _products(cache, q_PNGD, fold)
+    product = _dot_keys
+    if logic.amplitude is not None:
+        product = _amplified_dot(logic, positions_R1, key_heads)
+    products = _products(cache, q_PNGD, fold, product)
     logits = jnp.float32(-jnp.inf)
     for band, product in zip(logic.bands, products, strict=True):
         if product is not None:
@@ -66,7 +70,37 @@ def _fold(plan: Plan) -> int:
     return ring if all(n % ring == 0 for n in (*plan.key_lengths, plan.length)) else 1
 
 
-def _products(cache: Cache, q_PNGD: jax.Array, fold: int) -> list[jax.Array | None]:
+def _dot_keys(q_NGD: jax.Array, keys_NDM: jax.Array) -> jax.Array:
+    return _dot("ngd,ndm->ngm", q_NGD, to_floats(keys_NDM).astype(jnp.float32))
+
+
+def _amplified_dot(logic: PositionLogic, positions_R1: jax.Array, key_heads: int):
+    """The same where keys have an amplitude relative to the centre of their block.
+
+    Slot and position are one; queries get what is missing, block by block.
+    """
+    amplitude = logic.amplitude
+
+    def dot(q_NGD, keys_NDM):
+        rows = q_NGD.shape[0] // key_heads if len(positions_R1) > 1 else 1
+        positions_R = jnp.broadcast_to(positions_R1[:, 0], (rows,))
+        parts = []
+        for start in range(0, keys_NDM.shape[-1], amplitude.block):
+            after_R = positions_R - amplitude.centre(jnp.int32(start))
+            after_R = jnp.maximum(after_R, -amplitude.block)  # of what is not written
+            after_N1 = jnp.repeat(after_R, len(q_NGD) // rows)[:, None]
+            mine_NGD = amplitude.apply(q_NGD, after_N1, logic.layout)
+            parts.append(
+                _dot_keys(mine_NGD, keys_NDM[..., start : start + amplitude.block])
+            )
+        return jnp.concatenate(parts, axis=-1)
+
+    return dot
+
+
+def _products(
+    cache: Cache, q_PNGD: jax.Array, fold: int, product
+) -> list[jax.Array | None]:
     """Per band [N, G, M/fold or 1, fold]: its queries times the keys in each slot."""
     store_of_band, slots = cache.plan.store_of_band, cache.plan.length
     group = q_PNGD.shape[2]
@@ -74,7 +108,7 @@ def _products(cache: Cache, q_PNGD: jax.Array, fold: int) -> list[jax.Array | No
     for number, store in enumerate(cache.keys):
         readers = [b for b, chosen in enumerate(store_of_band) if chosen == number]
         q_NpGD = jnp.concatenate([q_PNGD[band] for band in readers], axis=1)
-        both = _dot("ngd,ndm->ngm", q_NpGD, to_floats(store).astype(jnp.float32))
+        both = product(q_NpGD, store)
         for place, band in enumerate(readers):
             mine = both[:, place * group : (place + 1) * group]
             if mine.shape[-1] != fold:
@@ -164,17 +198,16 @@ def _side_by_side(plan: Plan, logic: PositionLogic, q_BTHD, keys, positions_RT):
         logits = jnp.float32(-jnp.inf)
         for place, band in enumerate(bands):
             store = plan.store_of_band[band]
-            product = _grouped(part(q_BTHX, place), part(k_BSKX, store))
+            turned = part(q_BTHX, place), part(k_BSKX, store)
+            if logic.amplitude is None:
+                product = grouped_products(*turned)
+            else:
+                amplitude = logic.amplitude
+                after = queries - amplitude.centre(keys)
+                after = jnp.maximum(after, -amplitude.block)
+                product = amplified_products(amplitude, *turned, after, logic.layout)
             inside = logic.bands[band].holds(queries, keys)[:, None]
             logits = jnp.where(inside, product, logits)
         return logits if logic.bias is None else logits + logic.bias(queries, keys)
 
     return jnp.concatenate([turned[b] for b in bands], axis=-1), keys, logits_BHTS
-
-
-def _grouped(q_BTHD: jax.Array, k_BSKD: jax.Array) -> jax.Array:
-    """q . k of each query head and its key head: float32[B, H, T, S]."""
-    batch, tokens, heads, dim = q_BTHD.shape
-    q_BTKGD = q_BTHD.reshape(batch, tokens, k_BSKD.shape[2], -1, dim)
-    products = _dot("BTKGD,BSKD->BKGTS", q_BTKGD, k_BSKD)
-    return products.reshape(batch, heads, tokens, -1)

@@ -21,6 +21,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from rope_lab.attention.amplified import key_factors, with_centres
 from rope_lab.attention.exponential import exp
 from rope_lab.attention.operands import Layout
 from rope_lab.attention.scores import (
@@ -77,7 +78,9 @@ def _banded(q_BTHD, k_BSKD, v_BSKC, logic, layout, query_tile, key_tile):
     at_once = math.gcd(key_heads, max(1, SCORES // (group * t * s)))
     scores = BandScores(len(logic.bands), group, key_heads, at_once)
     tiles = make_tiles(layout, t, s)
-    k = _turned_keys(logic, k_BSKD, tiles.keys_RNs)
+    if logic.amplitude is not None:
+        tiles = with_centres(tiles, logic.amplitude.near)
+    k = _turned_keys(logic, k_BSKD, tiles)
     return _walked(scores, q_BTHD, k, v_BSKC, logic, tiles)
 
 
@@ -109,21 +112,25 @@ def _by_tile(x_BSKD: jax.Array, rows: int, tile: int) -> jax.Array:
     return x.reshape(*x.shape[:2], -1, *x.shape[4:])
 
 
-def _turned_keys(logic, k_BSKD: jax.Array, positions_RNs: jax.Array) -> jax.Array:
+def _turned_keys(logic, k_BSKD: jax.Array, tiles: Tiles) -> jax.Array:
     """float32[R, N, P, B/R*K, s, D]; the angles of one tile in memory at a time."""
-    rows, count, tile = positions_RNs.shape
+    rows, count, tile = tiles.keys_RNs.shape
     k_BNsKD = cut_tokens(k_BSKD, 1, tile)
     k_RBNsKD = k_BNsKD.reshape(rows, -1, *k_BNsKD.shape[1:])
 
     @jax.checkpoint
-    def turn(k_BsKD, positions_s):
-        angles = [band.key_angles(positions_s) for band in logic.bands]
+    def turn(k_BsKD, row, n):
+        angles = [band.key_angles(tiles.keys_RNs[row, n]) for band in logic.bands]
+        decay = None
+        if logic.amplitude is not None:
+            decay = key_factors(logic.amplitude, tiles, row, n)
         k_BKsD = k_BsKD.swapaxes(1, 2)
-        return turn_heads(k_BKsD.reshape(-1, *k_BKsD.shape[2:]), angles, logic.layout)
+        k_HsD = k_BKsD.reshape(-1, *k_BKsD.shape[2:])
+        return turn_heads(k_HsD, angles, logic.layout, decay=decay)
 
     def tile_of(number):
         row, n = number // count, number % count
-        return turn(k_RBNsKD[row, :, n], positions_RNs[row, n])
+        return turn(k_RBNsKD[row, :, n], row, n)
 
     turned = jax.lax.map(tile_of, jnp.arange(rows * count))
     return turned.reshape(rows, count, *turned.shape[1:])

@@ -37,6 +37,7 @@ class Tiles:
         numbers in front.
       cut_RMN: 1 where some pair of the tile is hidden or is in another band, so that
         products need a mask; 0 where one band holds all of it.
+      centres_RN, wide_RN: None, or what `amplified` needs to know of each key tile.
     """
 
     queries_RMt: jax.Array
@@ -51,6 +52,8 @@ class Tiles:
     bands_RMN: jax.Array
     band_RMNP: jax.Array
     cut_RMN: jax.Array
+    centres_RN: jax.Array | None = None
+    wide_RN: jax.Array | None = None
 
 
 def tile_length(length: int, longest: int, multiple: int = 8) -> int:

@@ -46,8 +46,7 @@ class Loaded:
                     f"{values['callable']!r}, which no file can bring back: use "
                     "rope_lab.evaluation.evaluate_rows with that callable"
                 )
-        logics = [logic_from_dict(values) for values in self.meta["encoding"]]
-        return logics[0] if len(logics) == 1 else tuple(logics)
+        return _logic(self.meta)
 
 
 def load_checkpoint(path: str | Path, average: bool = False) -> Loaded:
@@ -62,5 +61,11 @@ def load_checkpoint(path: str | Path, average: bool = False) -> Loaded:
     """
     nested, meta = load_parameters(path, average=average)
     model_config = ModelConfig(**meta["model"])
-    graphdef, like = model_structure(model_config)
+    plain = any(values["name"] == "callable" for values in meta["encoding"])
+    graphdef, like = model_structure(model_config, None if plain else _logic(meta))
     return Loaded(graphdef, from_nested(like, nested), model_config, meta)
+
+
+def _logic(meta: dict[str, Any]) -> Any:
+    logics = [logic_from_dict(values) for values in meta["encoding"]]
+    return logics[0] if len(logics) == 1 else tuple(logics)

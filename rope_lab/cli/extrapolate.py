@@ -19,6 +19,7 @@ from rope_lab.data import (
 )
 from rope_lab.evaluation import Model, Row, RowProgress, evaluate_rows
 from rope_lab.model import ModelConfig, build_logic
+from rope_lab.model.learned import with_learned
 from rope_lab.training.progress import format_seconds
 
 PRETRAINED = "pretrained"
@@ -36,6 +37,7 @@ def extrapolate(config: ExtrapolateConfig, workdir: str | Path) -> dict[str, Any
     first = models[PRETRAINED]
     check_encodings(config, first.model_config, first.train_length)
     rows = _rows(config, first)
+    _check_learned(rows, models, config.lengths)
     windows = _windows(config, first)
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -93,6 +95,21 @@ def check_encodings(
             )
         for length in config.lengths:
             _build(row, model_config, train_length, length)
+
+
+def _check_learned(rows: list[Row], models: dict[str, Loaded], lengths) -> None:
+    """Refuses a logic that learns what its model has no parameters for, or not what."""
+    for row in rows:
+        model = models[row.model]
+        for length in lengths:
+            try:
+                with_learned(
+                    row.logic_for(length), model.params, model.model_config.num_layers
+                )
+            except ValueError as error:
+                raise ValueError(
+                    f"encoding {row.label!r} on model {row.model!r}: {error}"
+                ) from None
 
 
 def _rows(config: ExtrapolateConfig, first: Loaded) -> list[Row]:

@@ -15,6 +15,7 @@ from rope_lab.cli.pretrain import train_run
 from rope_lab.cli.specs import resolve
 from rope_lab.data import packed_sequences
 from rope_lab.model import build_logic
+from rope_lab.model.learned import with_learned
 from rope_lab.training import TrainState, run_meta
 
 
@@ -36,6 +37,7 @@ def finetune(config: FinetuneConfig, workdir: str | Path) -> TrainState:
         )
     spec = resolve(config.logic, loaded.train_length, config.data.length)
     logic = build_logic(spec, loaded.model_config)
+    with_learned(logic, loaded.params, loaded.model_config.num_layers)  # or refuses
     meta = run_meta(
         dataclasses.asdict(config) | {"started_from": loaded.identity},
         dataclasses.asdict(loaded.model_config),

@@ -32,7 +32,7 @@ def pretrain(config: PretrainConfig, workdir: str | Path) -> TrainState:
     source = packed_sequences(config.data)
     model_config = config.model.model_config(source.tokenizer.vocab_size)
     logic = build_logic(config.model.logic, model_config)
-    graphdef, params = init_model(model_config, config.seed)
+    graphdef, params = init_model(model_config, config.seed, logic)
     meta = run_meta(
         dataclasses.asdict(config),
         dataclasses.asdict(model_config),

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from rope_lab.logic.arguments import join_logic, split_logic
+from rope_lab.logic.draws import evaluation_positions
 from rope_lab.model import apply_model
 
 # Dense attention keeps a few arrays of B * H * T * T float32 alive: with 8 heads 2**19
@@ -38,7 +39,9 @@ def per_token(
     """Measures a model on windows of text, token by token.
 
     The arrays of ``logic`` (frequencies, learned biases) enter the compiled
-    program as arguments: logics of equal structure share one program per length.
+    program as arguments: logics of equal structure share one program per length. A
+    randomized logic's positions are drawn, or evenly spread, as it says: window n has
+    the draw of number n, whatever the batch size.
 
     Args:
       graphdef: the model's definition, from ``init_model``.
@@ -63,8 +66,10 @@ def per_token(
     losses, hits = [], []
     for start in range(0, count, batch_size):
         rows = np.arange(start, start + batch_size)
-        batch_BS = tokens[np.minimum(rows, count - 1)]  # always full: one program
-        loss_BT, hit_BT = _score(graphdef, structure, params, batch_BS, arrays)
+        rows = np.minimum(rows, count - 1)  # always full: one program
+        loss_BT, hit_BT = _score(
+            graphdef, structure, params, tokens[rows], arrays, rows.astype(np.int32)
+        )
         losses.append(np.asarray(loss_BT))
         hits.append(np.asarray(hit_BT))
         if progress is not None:
@@ -96,10 +101,12 @@ def check_windows(tokens: Int[np.ndarray, "N T+1"]) -> Int[np.ndarray, "N T+1"]:
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "structure"))
-def _score(graphdef, structure, params, tokens_BS, arrays):
+def _score(graphdef, structure, params, tokens_BS, arrays, rows_B):
     logic = join_logic(arrays, structure)
     inputs_BT, targets_BT = tokens_BS[:, :-1], tokens_BS[:, 1:]
-    logits_BTV = apply_model(graphdef, params, inputs_BT, logic).astype(jnp.float32)
+    positions = evaluation_positions(logic, rows_B, inputs_BT.shape[1])
+    logits_BTV = apply_model(graphdef, params, inputs_BT, logic, positions=positions)
+    logits_BTV = logits_BTV.astype(jnp.float32)
     log_total_BT = jax.nn.logsumexp(logits_BTV, axis=-1)
     target_logit_BT = jnp.take_along_axis(logits_BTV, targets_BT[..., None], axis=-1)
     hit_BT = jnp.argmax(logits_BTV, axis=-1) == targets_BT

@@ -3,7 +3,6 @@
 from rope_lab.logic.bands import (
     Band,
     PositionLogic,
-    PositionMap,
     relative_positions,
 )
 from rope_lab.logic.catalogue import CATALOGUE, position_logic
@@ -14,6 +13,7 @@ from rope_lab.logic.hybrid import (
     largest_window,
     receptive_field,
 )
+from rope_lab.logic.maps import PositionMap
 from rope_lab.logic.serialise import logic_from_dict
 from rope_lab.logic.temperature import Temperature
 

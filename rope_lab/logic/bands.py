@@ -2,7 +2,8 @@
 
     logit(i, j) = temperature(i) * rotary(q_i, k_j, angle(i, j)) + bias(i, j)
 
-The angle is that of the band which holds key j for query i. A picture asks a logic for
+The angle is that of the band which holds key j for query i, and under xPos a plane has
+an amplitude beside it. A picture asks a logic for
 its relative positions, dense attention for its logits, tiled attention for its bands;
 none of them knows the encoding's name.
 
@@ -12,60 +13,21 @@ Legend: B batch, T queries, S keys, H query heads, K key heads, G = H / K, D hea
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from rope_lab import rotary
+from rope_lab.logic.amplitude import (
+    Amplitude,
+    amplified_products,
+    grouped_products,
+)
 from rope_lab.logic.biases import Bias
+from rope_lab.logic.draws import PositionDraw
+from rope_lab.logic.maps import IDENTITY, Latest, Map
 from rope_lab.logic.temperature import Temperature
-
-Map = Callable[[jax.Array], jax.Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class PositionMap:
-    """min(((i mod modulus) // divide) * multiply + shift, limit), int32 to int32.
-
-    One hashable form for the maps of every banded encoding, so that two logics of equal
-    structure are equal to `jax.jit`. Any hashable callable of int32 arrays serves as a
-    map as well, as long as interval bounds never decrease.
-    """
-
-    modulus: int | None = None
-    divide: int = 1
-    multiply: int = 1
-    shift: int = 0
-    limit: int | None = None
-
-    def __call__(self, positions: jax.Array) -> jax.Array:
-        """int32[...] positions to int32[...] positions."""
-        if self.modulus is not None:
-            positions = positions % self.modulus
-        positions = positions // self.divide * self.multiply + self.shift
-        return positions if self.limit is None else jnp.minimum(positions, self.limit)
-
-
-IDENTITY = PositionMap()
-
-
-def constant(position: int) -> PositionMap:
-    """The map that sends every position to one."""
-    return PositionMap(multiply=0, shift=position)
-
-
-@dataclasses.dataclass(frozen=True)
-class Latest:
-    """The larger of two maps: where two lower bounds of an interval meet."""
-
-    first: Map
-    second: Map
-
-    def __call__(self, positions: jax.Array) -> jax.Array:
-        """int32[...] positions to int32[...] positions."""
-        return jnp.maximum(self.first(positions), self.second(positions))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +109,16 @@ class Band:
 
 
 @dataclasses.dataclass(frozen=True)
+class Parts:
+    """What an encoding consists of: what a function of the catalogue may return."""
+
+    bands: tuple[Band, ...]
+    bias: Bias | None = None
+    amplitude: Amplitude | None = None
+    draw: PositionDraw | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Record:
     """What a logic was built from; serialised with checkpoints."""
 
@@ -173,6 +145,9 @@ class PositionLogic:
       key_sets: per band the number of its key rotation, counted from 0: bands of one
         number turn each key by the same angle, so a cache stores it once. None: every
         band has its own.
+      amplitude: what multiplies each plane of a pair, by its distance; None is 1.
+      draw: how a sequence's positions are drawn, for who runs a model under it; None:
+        they are counted.
     """
 
     bands: tuple[Band, ...]
@@ -180,6 +155,8 @@ class PositionLogic:
     layout: str = _static(default="half")
     bias: Bias | None = None
     key_sets: tuple[int, ...] | None = _static(default=None)
+    amplitude: Amplitude | None = _static(default=None)
+    draw: PositionDraw | None = _static(default=None)
     record: Unkeyed = _static(default=Unkeyed(None))
 
     @property
@@ -222,10 +199,17 @@ class PositionLogic:
         temperature = self.query_temperature(q_BTHD.shape[-1], query_positions)
         logits = jnp.float32(-jnp.inf)
         for band in self.bands:
-            products = _grouped_products(
+            turned = (
                 self.rotated(q_BTHD, band.query_angles(query_positions)),
                 self.rotated(k_BSKD, band.key_angles(key_positions)),
             )
+            if self.amplitude is None:
+                products = grouped_products(*turned)
+            else:
+                distance = jnp.maximum(queries - keys, 0)
+                products = amplified_products(
+                    self.amplitude, *turned, distance, self.layout
+                )
             inside = band.holds(queries, keys)[:, None]
             products = products * temperature[:, None, :, None]
             if self.bias is not None:
@@ -298,18 +282,3 @@ def _batched(positions: jax.Array) -> jax.Array:
         raise ValueError(f"positions must be integers, got {positions.dtype}")
     positions = positions.astype(jnp.int32)
     return positions[None] if positions.ndim == 1 else positions
-
-
-def _grouped_products(q_BTHD: jax.Array, k_BSKD: jax.Array) -> jax.Array:
-    """q . k for every query head and its key head: float32[B, H, T, S]."""
-    batch, queries, heads, head_dim = q_BTHD.shape
-    key_heads = k_BSKD.shape[2]
-    q_BTKGD = q_BTHD.reshape(batch, queries, key_heads, heads // key_heads, head_dim)
-    products = jnp.einsum(
-        "BTKGD,BSKD->BKGTS",
-        q_BTKGD,
-        k_BSKD,
-        precision=jax.lax.Precision.HIGHEST,
-        preferred_element_type=jnp.float32,
-    )
-    return products.reshape(batch, heads, queries, k_BSKD.shape[1])

@@ -1,7 +1,8 @@
 """Additive biases: what an encoding adds to a logit that no rotation can express.
 
 A class is a bias as a logic holds it; a function that takes a `Setting` is what a row
-of the catalogue points to, and returns one.
+of the catalogue points to, and returns one. Those that are learned are in `kerple`,
+`t5` and `fire`.
 
 Legend: B batch, T queries, S keys, H query heads.
 """

@@ -4,7 +4,8 @@ To add an encoding, write one function that returns its bands, or its bias, and 
 row to `CATALOGUE`. The function takes a `Setting` and, as keyword-only parameters, the
 options of its own; `position_logic` hands it what the user gave, refuses what it does
 not name, and adds the options that every encoding has. Functions of one band are in
-`scalings`, those of several in `piecewise`, those of a bias in `biases`.
+`scalings`, those of several in `piecewise`, those of a bias in `biases`, `kerple`, `t5`
+and `fire`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import Any
 import jax
 
 from rope_lab import rotary
-from rope_lab.logic import biases, piecewise, scalings
-from rope_lab.logic.bands import Band, PositionLogic, PositionMap, Record, Unkeyed
+from rope_lab.logic import biases, fire, kerple, piecewise, scalings, t5
+from rope_lab.logic.bands import Band, Parts, PositionLogic, Record, Unkeyed
+from rope_lab.logic.maps import PositionMap
 from rope_lab.logic.options import (
     DEFAULT_BASE,
     SHARED_DEFAULTS,
@@ -36,10 +38,11 @@ __all__ = ["CATALOGUE", "Entry", "Setting", "position_logic"]
 class Entry:
     """A row of the catalogue: the function and what the README says of it.
 
-    The function returns bands, or a bias, which then stands beside one unrotated band.
+    The function returns bands; or a bias, which then stands beside one unrotated band;
+    or `Parts`.
     """
 
-    build: Callable[..., tuple[Band, ...] | biases.Bias]
+    build: Callable[..., tuple[Band, ...] | biases.Bias | Parts]
     summary: str
     needs_training: str = "none"  # "none", "fine-tuning helps", "from the start"
     rotates: bool = True  # whether resonance, layout and base mean anything
@@ -85,11 +88,10 @@ def position_logic(
     shared = {key: options.get(key, value) for key, value in SHARED_DEFAULTS.items()}
     check_shared(name, head_dim, base, shared, entry.rotates)
     own = _own_options(name, entry, options)
-    setting = Setting(name, head_dim, base, shared["resonance"], shared["log_n"])
-    built = entry.build(setting, **own)
-    bands, bias = built, None
-    if not isinstance(built, tuple):
-        bands, bias = (Band(rotary.unrotated()),), built
+    of_all = (shared[key] for key in ("resonance", "log_n", "sliding_window"))
+    setting = Setting(name, head_dim, base, *of_all)
+    parts = _parts(entry.build(setting, **own))
+    bands = parts.bands
     if shared["sliding_window"] is not None:
         first_key = PositionMap(shift=1 - shared["sliding_window"])
         bands = tuple(band.visible_after(first_key) for band in bands)
@@ -97,10 +99,21 @@ def position_logic(
         bands=bands,
         temperature=_temperature(shared),
         layout=shared["layout"],
-        bias=bias,
+        bias=parts.bias,
         key_sets=_key_sets(bands),
+        amplitude=parts.amplitude,
+        draw=parts.draw,
         record=Unkeyed(_record(name, head_dim, base, options)),
     )
+
+
+def _parts(built: tuple[Band, ...] | biases.Bias | Parts) -> Parts:
+    """What a function of the catalogue returned, in one form."""
+    if isinstance(built, Parts):
+        return built
+    if isinstance(built, tuple):
+        return Parts(built)
+    return Parts((Band(rotary.unrotated()),), bias=built)
 
 
 def _key_sets(bands: tuple[Band, ...]) -> tuple[int, ...]:
@@ -190,4 +203,16 @@ CATALOGUE: dict[str, Entry] = {
         scalings.nope, "no position encoding", "from the start", rotates=False
     ),
     "alibi": Entry(biases.alibi, "ALiBi (2108.12409)", "from the start", rotates=False),
+    "kerple_log": Entry(
+        kerple.kerple_log, "KERPLE, logarithmic (2205.09921)", "from the start", False
+    ),
+    "kerple_power": Entry(
+        kerple.kerple_power, "KERPLE, power (2205.09921)", "from the start", False
+    ),
+    "t5": Entry(t5.t5, "T5's buckets (1910.10683)", "from the start", False),
+    "fire": Entry(fire.fire, "FIRE (2310.04418)", "from the start", False),
+    "xpos": Entry(scalings.xpos, "xPos (2212.10554)", "from the start"),
+    "randomized": Entry(
+        scalings.randomized, "randomized positions (2305.16843)", "from the start"
+    ),
 }

@@ -10,7 +10,8 @@ import dataclasses
 import math
 
 from rope_lab import rotary
-from rope_lab.logic.bands import Band, PositionMap, Unkeyed, constant
+from rope_lab.logic.bands import Band, Unkeyed
+from rope_lab.logic.maps import PositionMap, constant
 from rope_lab.logic.options import require_whole, require_window_in_training
 from rope_lab.logic.setting import Setting
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rope_lab import rotary
-from rope_lab.logic.bands import Band, Unkeyed
-from rope_lab.logic.options import target_scale
+from rope_lab.logic.amplitude import Amplitude
+from rope_lab.logic.bands import Band, Parts, Unkeyed
+from rope_lab.logic.draws import PositionDraw
+from rope_lab.logic.options import require_whole, target_scale
 from rope_lab.logic.setting import Setting
 from rope_lab.rotary import Frequencies
 
@@ -130,6 +132,35 @@ def p_rope(setting: Setting, *, fraction=None, train_length=None):
         train_length = None  # it belongs to log n
     frequencies = rotary.p_rope(setting.head_dim, setting.base, fraction, train_length)
     return (Band(setting.finish(frequencies)),)
+
+
+def xpos(setting: Setting, *, scale_base=512):
+    if not isinstance(scale_base, int | float) or not scale_base > 0:
+        raise ValueError(
+            f"{setting.name} needs scale_base, a plain number of tokens above 0, got "
+            f"{scale_base!r}"
+        )
+    frequencies = setting.plain_or(None)
+    amplitude = Amplitude(frequencies.planes, float(scale_base))
+    return Parts((Band(frequencies),), amplitude=amplitude)
+
+
+def randomized(setting: Setting, *, draw_from, at_test="drawn"):
+    if at_test not in ("drawn", "even"):
+        raise ValueError(
+            f"{setting.name}: at_test must be 'drawn' or 'even', got {at_test!r}"
+        )
+    for key, value in (
+        ("log_n", setting.log_n),
+        ("sliding_window", setting.sliding_window),
+    ):
+        if value not in ("off", None):
+            raise ValueError(
+                f"{setting.name}: {key} counts keys by their positions, which have "
+                f"gaps here; leave {key} out"
+            )
+    draw = PositionDraw(require_whole(setting.name, "draw_from", draw_from), at_test)
+    return Parts((Band(setting.plain_or(None)),), draw=draw)
 
 
 def nope(setting: Setting):

@@ -11,13 +11,14 @@ from rope_lab.rotary import Frequencies
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What every builder gets: head_dim, base, whether to round, log_n."""
+    """What every builder gets: head_dim, base, whether to round, and options of all."""
 
     name: str
     head_dim: int
     base: float
     resonance: bool
     log_n: str
+    sliding_window: int | None = None
 
     def finish(self, frequencies: Frequencies) -> Frequencies:
         """Scale first, then round: the last step of every rotary builder."""

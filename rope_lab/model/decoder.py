@@ -25,6 +25,7 @@ from rope_lab.model.block import Block
 from rope_lab.model.config import ModelConfig
 from rope_lab.model.gau import GatedAttentionUnit
 from rope_lab.model.layers import apply_layers
+from rope_lab.model.learned import with_fresh, with_learned, without_learned
 from rope_lab.model.parts import embed_init, norm
 
 Logic = PositionLogic | Callable[..., jax.Array]
@@ -144,14 +145,32 @@ class Decoder(nnx.Module):
         )
 
 
-def init_model(config: ModelConfig, seed: int = 0) -> tuple[nnx.GraphDef, nnx.State]:
-    """A fresh decoder as (graphdef, params); params is a pytree of float32 arrays."""
-    return model_structure(config)[0], _create(config, jax.random.key(seed))
+def init_model(
+    config: ModelConfig, seed: int = 0, logic: Logic | Sequence[Logic] | None = None
+) -> tuple[nnx.GraphDef, nnx.State]:
+    """A fresh decoder as (graphdef, params); params is a pytree of float32 arrays.
+
+    logic: what the model will run under, where that learns a bias (KERPLE, T5, FIRE):
+      its parameters are then among params. Others leave them as they are without.
+    """
+    graphdef, key = model_structure(config)[0], jax.random.key(seed)
+    params, own = _create(config, key), jax.random.fold_in(key, 2**31)
+    return graphdef, with_fresh(params, logic, config.num_layers, own)
+
+
+def model_structure(
+    config: ModelConfig, logic: Logic | Sequence[Logic] | None = None
+) -> tuple[nnx.GraphDef, nnx.State]:
+    """The same with shapes and dtypes in place of parameters; computes nothing."""
+    graphdef, shapes = _structure(config)
+    key = jax.random.key(0)
+    return graphdef, jax.eval_shape(
+        lambda shapes: with_fresh(shapes, logic, config.num_layers, key), shapes
+    )
 
 
 @functools.cache
-def model_structure(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:
-    """The same with shapes and dtypes in place of parameters; computes nothing."""
+def _structure(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:
     model = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
     return nnx.split(model, nnx.Param, ...)[:2]
 
@@ -170,8 +189,16 @@ def apply_model(
     segment_ids: jax.Array | None = None,
 ) -> jax.Array:
     """float32[B, T, V] next-token logits; pure, to be jitted by the caller."""
-    model = nnx.merge(graphdef, params)
+    model, logic = model_and_logic(graphdef, params, logic)
     return model(tokens_BT, logic, positions, segment_ids)
+
+
+def model_and_logic(
+    graphdef: nnx.GraphDef, params: nnx.State, logic: Logic | Sequence[Logic]
+) -> tuple[Decoder, Logic | Sequence[Logic]]:
+    """The decoder, and the logic with the biases that params hold for each layer."""
+    model = nnx.merge(graphdef, without_learned(params))
+    return model, with_learned(logic, params, model.config.num_layers)
 
 
 def unstacked(stacked: Any) -> list[Any]:

@@ -21,7 +21,8 @@ import numpy as np
 from flax import nnx
 
 from rope_lab.logic.arguments import join_logic, split_logic
-from rope_lab.model.decoder import init_caches, unstacked
+from rope_lab.model.decoder import init_caches, model_and_logic, unstacked
+from rope_lab.model.learned import with_learned, without_learned
 from rope_lab.model.requests import Request, make_request
 from rope_lab.model.sampling import Sampling, make_sampling
 
@@ -115,7 +116,7 @@ def stream(
     Ends when all have. Arguments are checked at the call, not at the first token.
     """
     sampling = make_sampling(temperature, top_k, top_p)
-    config = nnx.merge(graphdef, params).config
+    config = nnx.merge(graphdef, without_learned(params)).config
     request = make_request(
         config,
         prompt_tokens,
@@ -126,6 +127,7 @@ def stream(
         prefill_chunk,
         cache_dtype or config.compute_dtype,
     )
+    with_learned(request.logic, params, config.num_layers)  # refuses at once, or never
     return _tokens(graphdef, params, request, sampling, jax.random.key(seed))
 
 
@@ -167,7 +169,7 @@ _static = functools.partial(jax.jit, static_argnames=("graphdef", "structure"))
 def _read_first(graphdef, structure, params, layers, arrays, tokens_BT, counts_R, size):
     """Scores after the first tokens of the prompts, and caches that hold them."""
     capacity, dtype, ragged = size
-    model, logic = nnx.merge(graphdef, params), join_logic(arrays, structure)
+    model, logic = model_and_logic(graphdef, params, join_logic(arrays, structure))
     batch = tokens_BT.shape[0]
     caches = init_caches(model.config, logic, batch, capacity, dtype, ragged)
     return model.extend(tokens_BT, logic, caches, counts_R, fresh=True, layers=layers)
@@ -178,7 +180,7 @@ def _read(
     graphdef, structure, params, layers, arrays, tokens_BT, counts_R, logits_BV, caches
 ):
     """The same after further tokens; a prompt that has none keeps its scores."""
-    model, logic = nnx.merge(graphdef, params), join_logic(arrays, structure)
+    model, logic = model_and_logic(graphdef, params, join_logic(arrays, structure))
     found_BV, caches = model.extend(tokens_BT, logic, caches, counts_R, layers=layers)
     return jnp.where(counts_R[:, None] > 0, found_BV, logits_BV), caches
 
@@ -199,7 +201,7 @@ def _step(
     number,
 ):
     """The token after tokens_B, which of the sequences go on behind it, and caches."""
-    model, logic = nnx.merge(graphdef, params), join_logic(arrays, structure)
+    model, logic = model_and_logic(graphdef, params, join_logic(arrays, structure))
     given_B1 = jnp.maximum(tokens_B, 0)[:, None]  # an ended sequence reads anything
     logits_BV, caches = model.extend(given_B1, logic, caches, layers=layers)
     key = jax.random.fold_in(key, number)

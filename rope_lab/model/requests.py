@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rope_lab.logic import CATALOGUE, PositionLogic
+from rope_lab.logic.draws import draw_of, spread
 from rope_lab.model.config import ModelConfig
 
 
@@ -157,7 +158,22 @@ def _logic_for(logic: Any, total: int, config: ModelConfig) -> Any:
                 "logic must be a PositionLogic, a callable of its signature, one of "
                 f"them per layer, or a function of the total length, got {one!r}"
             )
-    return logic
+    return _evenly(logic, total)
+
+
+def _evenly(logic: Any, total: int) -> Any:
+    """A randomized logic at evenly spread positions; any other as it is."""
+    draw = draw_of(logic)
+    if draw is None:
+        return logic
+    if draw.at_test != "even":
+        raise ValueError(
+            "generate counts positions, which a randomized logic can only spread "
+            "evenly: build it with at_test='even'"
+        )
+    if isinstance(logic, tuple):
+        return tuple(spread(one, total) for one in logic)
+    return spread(logic, total)
 
 
 def _check_length(logic: PositionLogic, total: int) -> None:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from rope_lab.model.learned import LEARNED
 from rope_lab.training.config import TrainingConfig
 from rope_lab.training.trees import names_of
 
@@ -47,6 +48,8 @@ def is_decayed(path: tuple[Any, ...]) -> bool:
       ValueError: the name is none that is known.
     """
     names = names_of(path)
+    if names[0] == LEARNED:  # what position logics learn: few numbers, no matrices
+        return False
     if names[-1] in DECAYED:
         return True
     if names[-1] in NOT_DECAYED:

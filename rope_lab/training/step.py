@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from rope_lab.logic.arguments import join_logic, split_logic
+from rope_lab.logic.draws import training_positions
 from rope_lab.model import apply_model
 from rope_lab.training.config import TrainingConfig
 from rope_lab.training.losses import cross_entropy
@@ -32,7 +33,8 @@ def make_train_step(
 
     The given state is consumed: its memory becomes the new state's. The arrays of
     `logic` (a position logic, or one per layer) are data, so logics that differ in
-    frequencies alone share one program; a plain callable is compiled in.
+    frequencies alone share one program; a plain callable is compiled in. A logic that
+    draws positions does so here, by the state's key and the number of the update.
 
     Arguments and metrics are those of `make_update`.
     """
@@ -72,6 +74,10 @@ def make_update(
         )
 
     def step(state: TrainState, batch: Batch, logic: Any):
+        key = jax.random.fold_in(state.key, state.step)
+        shape = batch["inputs"].shape
+        positions = training_positions(logic, key, batch["positions"], shape)
+        batch = {**batch, "positions": positions}
         gradients, metrics = _gradients(
             objective, state.params, batch, logic, config.accumulation_steps
         )

@@ -278,7 +278,10 @@ def t5_bucket(distance, num_buckets=32, max_distance=128):
 
 
 def fire(head, i, j, weights, threshold=512):
-    """2310.04418: a network of log distance over log of the query's place."""
+    """2310.04418: a network of log distance over log of the query's place.
+
+    Up to a constant of the head.
+    """
 
     def psi(x):
         return math.log(abs(float(weights["c"]) * x) + 1)
@@ -288,8 +291,7 @@ def fire(head, i, j, weights, threshold=512):
     units = zip(weights["hidden_kernel_U"], weights["hidden_bias_U"], strict=True)
     hidden = [max(0.0, float(w) * x + float(b)) for w, b in units]
     column = (float(row[head]) for row in weights["out_kernel_UH"])
-    total = sum(h * w for h, w in zip(hidden, column, strict=True))
-    return total + float(weights["out_bias_H"][head])
+    return sum(h * w for h, w in zip(hidden, column, strict=True))
 
 
 def bias(name, head, heads, i, j, learned=None, **options):

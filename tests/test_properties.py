@@ -50,7 +50,7 @@ class Row(NamedTuple):
         shapes = {"kerple_log": pair, "kerple_power": pair, "t5": {}, "fire": {}}
         shapes["t5"] = {"table_NH": (buckets, H)}
         shapes["fire"] = {"c": (), "multiplier": (), "hidden_kernel_U": (units,)}
-        shapes["fire"] |= {"hidden_bias_U": (units,), "out_bias_H": (H,)}
+        shapes["fire"] |= {"hidden_bias_U": (units,)}
         shapes["fire"] |= {"out_kernel_UH": (units, H)}
         laws = {"a_H": rng.uniform, "p_H": lambda size: rng.uniform(0.1, 1.2, size)}
         laws |= {"c": lambda size: np.float32(0.2), "multiplier": rng.uniform}

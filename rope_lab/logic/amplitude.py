@@ -56,7 +56,8 @@ class Amplitude:
 
     def factors(self, tokens: jax.Array) -> jax.Array:
         """float32[..., P]: zeta_p ** (tokens / scale_base) for int32[...] tokens."""
-        return jnp.exp(tokens.astype(jnp.float32)[..., None] * self.rates_P)
+        rates = self.rates_P.reshape(*(1,) * tokens.ndim, -1)
+        return jnp.exp(tokens.astype(jnp.float32)[..., None] * rates)
 
     def apply(self, x: jax.Array, tokens: jax.Array, layout: str) -> jax.Array:
         """x [..., D] with each plane times its factor; tokens int32 of x's rank - 1."""

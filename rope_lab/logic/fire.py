@@ -12,7 +12,6 @@ import numpy as np
 from rope_lab.logic.learned import (
     Leaf,
     LearnedBias,
-    by_head,
     distance,
     first_draw,
     pytree,
@@ -27,10 +26,12 @@ class FireBias(LearnedBias):
     """MLP(psi(i - j) / psi(max(L, i))), psi(x) = ln(|c x| + 1): arXiv 2310.04418.
 
     L = |multiplier * threshold| tokens. The MLP has one input, U hidden units with
-    ReLU, and one output for each head. It alone depends on where the query is.
+    ReLU, and one output for each head. The constant of an output, which the authors'
+    network has, would cancel in every softmax and is left out. Of all biases this one
+    alone depends on where the query is.
 
     Attributes:
-      c: []; multiplier: []; hidden_kernel_U, hidden_bias_U, out_kernel_UH, out_bias_H.
+      c: []; multiplier: []; hidden_kernel_U, hidden_bias_U, out_kernel_UH.
       threshold: tokens; up to there the distances of all queries are divided alike.
     """
 
@@ -39,13 +40,12 @@ class FireBias(LearnedBias):
     hidden_kernel_U: Leaf
     hidden_bias_U: Leaf
     out_kernel_UH: Leaf
-    out_bias_H: Leaf
     threshold: float = static()
 
     @property
     def num_heads(self) -> int:
         """H."""
-        return self.out_bias_H.shape[-1]
+        return self.out_kernel_UH.shape[-1]
 
     def fresh(self, key: jax.Array) -> FireBias:
         """c = 0.1, multiplier = 1; weights uniform within 1/sqrt(inputs) (PyTorch)."""
@@ -54,7 +54,6 @@ class FireBias(LearnedBias):
             "hidden_kernel_U": ((units,), 1.0),
             "hidden_bias_U": ((units,), 1.0),
             "out_kernel_UH": ((units, heads), units**-0.5),
-            "out_bias_H": ((heads,), units**-0.5),
         }
         drawn = {
             name: jax.random.uniform(one, shape, minval=-bound, maxval=bound)
@@ -78,14 +77,17 @@ def _fire(bias: FireBias, distance_BTS: jax.Array, queries: jax.Array) -> jax.Ar
     first = jnp.abs(bias.multiplier * bias.threshold)
     longest = jnp.maximum(first, queries.astype(jnp.float32))
     x_BTS1 = (psi(distance_BTS.astype(jnp.float32)) / (psi(longest) + 1e-6))[..., None]
-    hidden_BTSU = jax.nn.relu(x_BTS1 * bias.hidden_kernel_U + bias.hidden_bias_U)
-    out_BHTS = jnp.einsum(
+    kernel_111U, bias_111U = (
+        jnp.asarray(x)[None, None, None]
+        for x in (bias.hidden_kernel_U, bias.hidden_bias_U)
+    )
+    hidden_BTSU = jax.nn.relu(x_BTS1 * kernel_111U + bias_111U)
+    return jnp.einsum(
         "BTSU,UH->BHTS",
         hidden_BTSU,
         bias.out_kernel_UH,
         precision=jax.lax.Precision.HIGHEST,
     )
-    return out_BHTS + by_head(bias.out_bias_H)
 
 
 def fire(setting: Setting, *, num_heads, threshold=512, hidden=32):
@@ -95,6 +97,6 @@ def fire(setting: Setting, *, num_heads, threshold=512, hidden=32):
         raise ValueError(
             f"{setting.name} needs threshold in tokens, above 0, got {threshold!r}"
         )
-    shapes = ((), (), (units,), (units,), (units, heads), (heads,))
+    shapes = ((), (), (units,), (units,), (units, heads))
     zeros = (np.zeros(shape, np.float32) for shape in shapes)
     return first_draw(FireBias(*zeros, threshold=float(threshold)))

@@ -12,6 +12,7 @@ from rope_lab import position_logic, rotary
 NAMES = {"rope", "interpolated", "ntk_aware", "ntk_old", "ntk_fixed", "ntk_mixed"}
 NAMES |= {"dynamic_ntk", "yarn", "llama3", "longrope", "partial", "p_rope", "nope"}
 NAMES |= {"rerope", "leaky_rerope", "self_extend", "dual_chunk", "alibi"}
+NAMES |= {"kerple_log", "kerple_power", "t5", "fire", "xpos", "randomized"}
 
 
 def build(name, **options):
@@ -58,6 +59,12 @@ WRONG = [
     ("yarn", {"scale": 4.0, "train_length": 8, "frequencies": rotary.rope(8)}, "freq"),
     ("nope", {"frequencies": rotary.rope(8)}, "frequencies"),
     ("alibi", {"num_heads": 4, "frequencies": rotary.rope(8)}, "frequencies"),
+    ("t5", {"num_heads": 4, "layout": "interleaved"}, "layout"),
+    ("fire", {"num_heads": 4, "max_distance": 9}, "max_distance"),
+    ("xpos", {"frequencies": rotary.rope(8)}, "frequencies"),
+    # Positions with gaps count no keys.
+    ("randomized", {"draw_from": 64, "log_n": "train", "train_length": 8}, "log_n"),
+    ("randomized", {"draw_from": 64, "sliding_window": 8}, "sliding_window"),
     # log n needs the length it is measured against, and a known form.
     ("rope", {"log_n": "test"}, "train_length"),
     ("nope", {"log_n": "train"}, "train_length"),
@@ -72,6 +79,8 @@ WRONG = [
     ("dual_chunk", {"chunk_length": 8}, "local_window"),
     ("dual_chunk", {"local_window": 2}, "chunk_length"),
     ("alibi", {}, "num_heads"),
+    ("kerple_log", {}, "num_heads"),
+    ("randomized", {}, "draw_from"),
     ("longrope", {"scale": 4.0, "train_length": 8, "length": 32}, "factors"),
     ("p_rope", {}, "fraction"),
     # Numbers out of range.
@@ -95,6 +104,13 @@ WRONG = [
     ("alibi", {"num_heads": 0}, "num_heads"),
     ("alibi", {"num_heads": 2.5}, "num_heads"),
     ("partial", {"fraction": 2.0}, "fraction"),
+    ("kerple_power", {"num_heads": 0}, "num_heads"),
+    ("t5", {"num_heads": 4, "num_buckets": 1}, "num_buckets"),
+    ("t5", {"num_heads": 4, "num_buckets": 32, "max_distance": 16}, "max_distance"),
+    ("fire", {"num_heads": 4, "threshold": 0}, "threshold"),
+    ("xpos", {"scale_base": -512}, "scale_base"),
+    ("randomized", {"draw_from": 0}, "draw_from"),
+    ("randomized", {"draw_from": 64, "at_test": "random"}, "at_test"),
 ]
 
 

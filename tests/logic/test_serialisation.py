@@ -33,6 +33,12 @@ CASES = [
     ("dual_chunk", {"chunk_length": 3, "local_window": 2}),
     ("nope", {"log_n": "test", "train_length": 4}),
     ("alibi", {"num_heads": 1, "sliding_window": 5}),
+    ("kerple_log", {"num_heads": 1}),
+    ("kerple_power", {"num_heads": 1, "softmax_scale": 1.0}),
+    ("t5", {"num_heads": 1, "num_buckets": 8, "max_distance": 20}),
+    ("fire", {"num_heads": 1, "threshold": 64, "hidden": 4}),
+    ("xpos", {"scale_base": 64, "layout": "interleaved"}),
+    ("randomized", {"draw_from": 64, "at_test": "even"}),
     ("rerope", {"window": 3, "frequencies": rotary.yarn(8, 1e4, 4.0, 16)}),
 ]
 

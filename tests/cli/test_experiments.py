@@ -77,6 +77,32 @@ def test_the_demo_measures_every_row_on_the_same_targets_and_resumes(
     assert "step 6/6" not in capsys.readouterr().err.split("=== 1/3")[-1]
 
 
+def test_a_learned_bias_is_saved_measured_and_refused_under_other_logics(
+    settings, write_config, tmp_path, capsys
+):
+    spec = {"name": "kerple_log", "num_heads": 2}
+    settings["model"]["logic"] = spec
+    run("pretrain", write_config(settings), tmp_path / "base")
+    loaded = load_checkpoint(tmp_path / "base")
+    assert set(loaded.params["position"]) == {"0"}
+    values = {
+        "models": {"pretrained": str(tmp_path / "base")},
+        "lengths": [16],
+        "encodings": [{"label": "KERPLE", **spec}],
+        "num_windows": 2,
+        "num_repeated_windows": 0,
+        "data_dir": settings["data"]["data_dir"],
+    }
+    run("extrapolate", write_config(values), tmp_path / "far")
+    results = json.loads((tmp_path / "far" / "results.json").read_text())
+    truncated, kerple = (r["cells"]["16"]["natural"]["loss"] for r in results["rows"])
+    assert kerple == pytest.approx(truncated, abs=1e-5)  # nothing to truncate
+    values["encodings"] = [{"label": "RoPE", "name": "rope"}]
+    with pytest.raises(SystemExit):
+        run("extrapolate", write_config(values), tmp_path / "other")
+    assert "encoding 'RoPE' on model 'pretrained'" in capsys.readouterr().err
+
+
 def test_a_wrong_encoding_stops_the_demo_before_it_trains(
     settings, write_config, tmp_path, capsys
 ):

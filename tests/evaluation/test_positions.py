@@ -7,6 +7,7 @@ import tiny_model
 
 from rope_lab import position_logic
 from rope_lab.evaluation import per_token, positions
+from rope_lab.logic.draws import evaluation_positions
 from rope_lab.model import ModelConfig, apply_model, init_model
 
 CONFIG = ModelConfig(
@@ -139,3 +140,16 @@ def test_the_checksum_is_of_tokens_and_their_order():
 def test_windows_that_hold_no_target_are_refused(shape):
     with pytest.raises(ValueError, match="at least one window of two tokens"):
         per_token(GRAPHDEF, PARAMS, np.zeros(shape, np.int32), None)
+
+
+def test_randomized_windows_are_measured_where_their_numbers_are_drawn():
+    tokens = windows(3, 9)
+    logic = position_logic("randomized", head_dim=8, draw_from=40)
+    loss, _ = per_token(GRAPHDEF, PARAMS, tokens, logic, 2)
+    where = evaluation_positions(logic, np.arange(3), 9)
+    logits = apply_model(GRAPHDEF, PARAMS, tokens[:, :-1], logic, where)
+    chosen = np.take_along_axis(logits, tokens[:, 1:, None], axis=-1)[..., 0]
+    expected = jax.nn.logsumexp(logits, axis=-1) - chosen
+    np.testing.assert_allclose(loss, expected, atol=2e-5)
+    plain, _ = per_token(GRAPHDEF, PARAMS, tokens, position_logic("rope", head_dim=8))
+    assert np.abs(plain - loss).max() > 1e-3

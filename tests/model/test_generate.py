@@ -293,6 +293,15 @@ def test_a_row_draws_the_same_in_every_batch():
 # Mistakes, each refused before anything is computed.
 
 
+def test_randomized_text_stands_at_evenly_spread_positions():
+    logic = logic_of("randomized", draw_from=400, at_test="even")
+    found = generate(*model(), PROMPT[:, :3], logic, 8).tokens
+    text = np.concatenate([PROMPT[:, :3], found], axis=1)
+    positions = 400 // 11 * np.arange(11, dtype=np.int32)
+    logits = full_pass(*model(), text, logic, positions)
+    np.testing.assert_array_equal(np.argmax(logits, -1)[:, 2:-1], found)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -319,6 +328,11 @@ def test_a_row_draws_the_same_in_every_batch():
         ({"logic": "rope"}, "PositionLogic"),
         ({"logic": position_logic("rope", head_dim=6)}, "head_dim"),
         ({"logic": logic_of("alibi", num_heads=3)}, "heads"),
+        ({"logic": logic_of("randomized", draw_from=500)}, "at_test='even'"),
+        (
+            {"logic": logic_of("randomized", draw_from=100, at_test="even")},
+            "draw_from=128",
+        ),
         ({"logic": dynamic(20)}, "built for length 20"),
         ({"logic": lambda length: dynamic(length - 1)}, "built for length"),
     ],

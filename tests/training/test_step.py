@@ -8,6 +8,8 @@ import pytest
 import tiny_run
 
 from rope_lab.logic import position_logic
+from rope_lab.logic.draws import training_positions
+from rope_lab.model import init_model
 from rope_lab.training import init_state, make_optimizer, make_train_step
 
 
@@ -96,3 +98,85 @@ def test_a_plain_callable_trains_as_the_logic_it_copies():
     ]
     chex.assert_trees_all_close(results[0][1], results[1][1], rtol=1e-5)
     chex.assert_trees_all_close(results[0][0].params, results[1][0].params, rtol=1e-4)
+
+
+POSITION_OPTIONS = {
+    "kerple_log": {"num_heads": 2},
+    "t5": {"num_heads": 2, "num_buckets": 6, "max_distance": 9},
+    "fire": {"num_heads": 2, "hidden": 4, "threshold": 4},
+    "xpos": {"scale_base": 16},
+    "randomized": {"draw_from": 32},
+    "leaky_rerope": {"window": 3, "step": 1 / 16},  # inverse Leaky ReRoPE
+    "p_rope": {"train_length": 30},  # HoPE
+}
+
+
+@pytest.mark.parametrize("name", POSITION_OPTIONS)
+def test_models_train_from_the_start_under_encodings_that_need_it(name):
+    logic = position_logic(name, head_dim=4, **POSITION_OPTIONS[name])
+    config = dataclasses.replace(tiny_run.CONFIG, num_steps=12, warmup_steps=0)
+    graphdef, params = init_model(tiny_run.MODEL, 0, logic)
+    optimizer = make_optimizer(config)
+    step, state = make_train_step(graphdef, optimizer, config), None
+    state = init_state(params, optimizer, config)
+    losses = []
+    for _ in range(config.num_steps):
+        state, metrics = step(state, tiny_run.batch(0), logic)
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.7 * losses[0]
+    for before, after in zip(
+        *(jax.tree.leaves(x.get("position", {})) for x in (params, state.params)),
+        strict=True,
+    ):
+        assert np.any(before != after)
+
+
+def test_weights_do_not_decay_among_what_logics_learn():
+    """Weight decay alone moves no leaf: gradients are zero where nothing is learnt."""
+    logic = position_logic("fire", head_dim=4, num_heads=2)
+    config = dataclasses.replace(tiny_run.CONFIG, weight_decay=10.0, warmup_steps=0)
+    params = init_model(tiny_run.MODEL, 0, logic)[1]
+    optimizer = make_optimizer(config)
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(nothing, optimizer.init(params), params)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(updates["position"]))
+    assert np.any(updates["embed"]["embedding"][...])
+
+
+def loss_of_drawn_positions(n, accumulation_steps=1, step_number=0):
+    """After one update at batch n by attention that sees positions."""
+    config = dataclasses.replace(tiny_run.CONFIG, accumulation_steps=accumulation_steps)
+    optimizer = make_optimizer(config)
+    step = make_train_step(None, optimizer, config, apply_attention)
+    params = {"embedding": tiny_run.stand_in_parameters()["embed"]["embedding"][:, :4]}
+    state = init_state(params, optimizer, config)
+    state = dataclasses.replace(state, step=jnp.int32(step_number))
+    logic = position_logic("randomized", head_dim=4, draw_from=64)
+    return float(step(state, tiny_run.batch(n), logic)[1]["loss"])
+
+
+def test_positions_are_drawn_by_update_and_sequence_whatever_the_microbatches():
+    first = loss_of_drawn_positions(0)
+    assert loss_of_drawn_positions(0) == first
+    assert loss_of_drawn_positions(0, step_number=1) != first
+    halves = loss_of_drawn_positions(0, accumulation_steps=2)
+    np.testing.assert_allclose(halves, first, rtol=1e-6)
+
+
+def test_a_randomized_model_sees_the_positions_that_are_drawn_for_it():
+    logic = position_logic("randomized", head_dim=4, draw_from=64)
+    seen, config = [], tiny_run.CONFIG
+
+    def apply(graphdef, params, tokens_BT, logic, positions, segment_ids):
+        jax.debug.callback(lambda x: seen.append(np.asarray(x)), positions)
+        return tiny_run.apply_stand_in(
+            graphdef, params, tokens_BT, logic, positions, segment_ids
+        )
+
+    step = make_train_step(None, make_optimizer(config), config, apply)
+    state = tiny_run.fresh_state()
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    jax.block_until_ready(step(state, tiny_run.batch(0), logic))
+    jax.effects_barrier()
+    shape = tiny_run.batch(0)["inputs"].shape
+    np.testing.assert_array_equal(seen[0], training_positions(logic, key, None, shape))

@@ -18,6 +18,8 @@ _LEAVES = ("angular", "angular_low", "logit_scale")
 def to_dict(logic: PositionLogic) -> dict[str, Any]:
     """{"schema_version", "name", "head_dim", "base", "options"}, JSON types only.
 
+    What a bias has learned is not among them: it is a parameter of the model.
+
     Raises:
       ValueError: the logic was put together by hand, or holds traced values.
     """

@@ -88,7 +88,9 @@ def test_encodings_of_one_structure_compile_once_per_length(monkeypatch):
 def test_encodings_of_another_structure_compile_anew(monkeypatch):
     traces = []
     monkeypatch.setattr(
-        positions, "apply_model", lambda *a: traces.append(1) or tiny_model.apply(*a)
+        positions,
+        "apply_model",
+        lambda *a, **b: traces.append(1) or tiny_model.apply(*a, **b),
     )
     for window in (4, 6, 4):
         logic = position_logic("rerope", head_dim=8, window=window)

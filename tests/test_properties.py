@@ -54,6 +54,9 @@ class Row(NamedTuple):
         shapes["fire"] |= {"out_kernel_UH": (units, H)}
         laws = {"a_H": rng.uniform, "p_H": lambda size: rng.uniform(0.1, 1.2, size)}
         laws |= {"c": lambda size: np.float32(0.2), "multiplier": rng.uniform}
+        # Units that start to act at some distance: others add a constant, or nothing.
+        laws["hidden_kernel_U"] = lambda size: rng.uniform(1.0, 2.0, size)
+        laws["hidden_bias_U"] = lambda size: -rng.uniform(0.1, 0.6, size)
         drawn = shapes.get(self.name, {}).items()
         return {
             name: np.float32(laws.get(name, rng.normal)(size=shape))

@@ -31,7 +31,7 @@ LOGICS = {
     "kerple_log": {},
     "kerple_power": {},
     "t5": {"num_buckets": 6, "max_distance": 9},
-    "fire": {"hidden": 5, "threshold": 4},
+    "fire": {"threshold": 4},
 }
 every = pytest.mark.parametrize("name", LOGICS)
 compiled = jax.jit(apply_model, static_argnums=0)
@@ -94,7 +94,7 @@ def test_t5_has_one_normal_table_for_all_layers():
 def test_fire_starts_with_the_numbers_of_its_paper():
     for leaves in learned("fire").values():
         assert (leaves["c"], leaves["multiplier"]) == (np.float32(0.1), 1.0)
-        assert np.abs(leaves["out_kernel_UH"]).max() <= 5**-0.5
+        assert np.abs(leaves["out_kernel_UH"]).max() <= 32**-0.5
 
 
 @every
@@ -116,18 +116,19 @@ def test_each_layer_runs_with_the_leaves_of_its_own(name):
 @every
 def test_the_loss_has_a_slope_in_everything_learned_also_when_recomputed(name):
     logic, slopes = logic_of(name), []
+    weights_BTV = np.random.default_rng(2).normal(size=(2, 9, V)).astype(np.float32)
     for remat in (False, True):
         config = dataclasses.replace(CONFIG, remat=remat)
         graphdef, params = init_model(config, 1, logic)
 
         def loss(params, graphdef=graphdef):
             logits_BTV = apply_model(graphdef, params, TOKENS_BT, logic)
-            return jax.nn.logsumexp(logits_BTV * TOKENS_BT[..., None]).sum()
+            return (logits_BTV * weights_BTV).sum()
 
         slopes.append(to_nested(jax.jit(jax.grad(loss))(params)["position"]))
     leaves = jax.tree.leaves(slopes[0])
-    assert leaves and all(np.abs(leaf).max() > 1e-7 for leaf in leaves)
-    chex.assert_trees_all_close(*slopes, rtol=1e-4, atol=1e-7)
+    assert leaves and all(np.abs(leaf).max() > 1e-4 for leaf in leaves)
+    chex.assert_trees_all_close(*slopes, rtol=1e-4, atol=1e-5)
 
 
 def test_layers_that_learn_and_layers_that_do_not_make_a_pattern():

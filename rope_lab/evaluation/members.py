@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from rope_lab.evaluation.positions import SCORE_ENTRIES, batch_size_for, check_windows
 from rope_lab.logic import PositionLogic
+from rope_lab.logic.draws import evaluation_positions
 from rope_lab.model import apply_model
 
 
@@ -50,18 +51,20 @@ def score_members(
         rows = np.arange(start, start + size)
         batch_BS = tokens[np.minimum(rows, count - 1)]  # always full: one program
         real_B = (rows < count).astype(np.float32)
-        sums = _sums(graphdef, params, batch_BS, real_B, logic)
+        numbers_B = rows.astype(np.int32)
+        sums = _sums(graphdef, params, batch_BS, real_B, numbers_B, logic)
         total = total + np.asarray(jax.device_get(sums), np.float64)
     return Scores(*(total / count))
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")
-def _sums(graphdef, params, tokens_BS, real_B, logic):
+def _sums(graphdef, params, tokens_BS, real_B, numbers_B, logic):
     """float32[2, M, T]: losses and hits, summed over the windows that are real."""
 
     def member(params, logic):
         inputs_BT, targets_BT = tokens_BS[:, :-1], tokens_BS[:, 1:]
-        logits_BTV = apply_model(graphdef, params, inputs_BT, logic)
+        positions = evaluation_positions(logic, numbers_B, inputs_BT.shape[1])
+        logits_BTV = apply_model(graphdef, params, inputs_BT, logic, positions)
         log_p_BTV = jax.nn.log_softmax(logits_BTV.astype(jnp.float32))
         loss_BT = -jnp.take_along_axis(log_p_BTV, targets_BT[..., None], -1)[..., 0]
         hit_BT = jnp.argmax(logits_BTV, axis=-1) == targets_BT

@@ -42,6 +42,16 @@ def key_factors(amplitude: Amplitude, tiles: Tiles, row, n) -> jax.Array:
     return amplitude.factors(jnp.where(tiles.wide_RN[row, n], 0, before_s))
 
 
+def recentred(amplitude: Amplitude, layout: str, k_RNPBsD, tiles: Tiles) -> jax.Array:
+    """Turned keys relative to `Amplitude.centre`, as `key_factors` would have them."""
+    blocks_RNs = amplitude.centre(tiles.keys_RNs)
+    wanted_RNs = jnp.where(
+        tiles.wide_RN[..., None], tiles.keys_RNs, tiles.centres_RN[..., None]
+    )
+    moved_RNs = jnp.clip(wanted_RNs - blocks_RNs, -amplitude.near, amplitude.near)
+    return amplitude.apply(k_RNPBsD, moved_RNs[:, :, None, None], layout)
+
+
 def product(
     amplitude: Amplitude, layout: str, q_hqD, k_hkD, tiles: Tiles, at, by_key: bool
 ) -> jax.Array:

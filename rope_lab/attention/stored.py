@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from rope_lab.attention import attend
-from rope_lab.attention.operands import turned_queries
+from rope_lab.attention.operands import make_layout, turned_queries
 from rope_lab.attention.slots import Cache, Plan, latest, to_floats
+from rope_lab.attention.tiled import tiled_over_turned
 from rope_lab.logic import PositionLogic
-from rope_lab.logic.amplitude import amplified_products, grouped_products
 
 _dot = functools.partial(
     jnp.einsum,
@@ -163,51 +163,18 @@ def many_tokens(
     if real_RT is None:
         real_RT = jnp.ones((rows, tokens), bool)
     real_RS = jnp.concatenate([held_RM >= 0, real_RT], axis=1)
+    positions_RS = jnp.concatenate([jnp.maximum(held_RM, 0), positions_RT], axis=1)
+    segments = real_RT.astype(jnp.int32), real_RS.astype(jnp.int32)
     if isinstance(logic, PositionLogic):
-        q_BTHD, keys, logic = _side_by_side(
-            cache.plan, logic, q_BTHD, keys, positions_RT
-        )
+        layout = make_layout(logic, positions_RT, positions_RS, segments)
+        of_band = [keys[store or 0] for store in cache.plan.store_of_band]
+        return tiled_over_turned(q_BTHD, of_band, values, logic, layout)
     return attend(
         q_BTHD,
-        jnp.concatenate(keys, axis=-1),
+        keys[0],
         values,
         logic,
         query_positions=positions_RT,
-        key_positions=jnp.concatenate([jnp.maximum(held_RM, 0), positions_RT], axis=1),
-        segment_ids=(real_RT.astype(jnp.int32), real_RS.astype(jnp.int32)),
+        key_positions=positions_RS,
+        segment_ids=segments,
     )
-
-
-def _side_by_side(plan: Plan, logic: PositionLogic, q_BTHD, keys, positions_RT):
-    """Turned queries of every band and keys of every store, and the logic of those.
-
-    `attend` takes one array of queries and one of keys: here their head dim holds one
-    part for each band, or store; the callable takes them apart again.
-    """
-    head_dim = q_BTHD.shape[-1]
-    bands = [b for b, store in enumerate(plan.store_of_band) if store is not None]
-    turned = turned_queries(logic, q_BTHD, positions_RT)
-    filler = jnp.zeros_like(keys[0])
-    keys = [*keys, *[filler] * (len(bands) - len(keys))]
-
-    def part(x, number):
-        return x[..., number * head_dim : (number + 1) * head_dim].astype(jnp.float32)
-
-    def logits_BHTS(q_BTHX, k_BSKX, queries, keys):
-        queries, keys = queries[:, :, None], keys[:, None]
-        logits = jnp.float32(-jnp.inf)
-        for place, band in enumerate(bands):
-            store = plan.store_of_band[band]
-            turned = part(q_BTHX, place), part(k_BSKX, store)
-            if logic.amplitude is None:
-                product = grouped_products(*turned)
-            else:
-                amplitude = logic.amplitude
-                after = queries - amplitude.centre(keys)
-                after = jnp.maximum(after, -amplitude.block)
-                product = amplified_products(amplitude, *turned, after, logic.layout)
-            inside = logic.bands[band].holds(queries, keys)[:, None]
-            logits = jnp.where(inside, product, logits)
-        return logits if logic.bias is None else logits + logic.bias(queries, keys)
-
-    return jnp.concatenate([turned[b] for b in bands], axis=-1), keys, logits_BHTS

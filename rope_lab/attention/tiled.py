@@ -17,11 +17,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
-from rope_lab.attention.amplified import key_factors, with_centres
+from rope_lab.attention.amplified import key_factors, recentred, with_centres
 from rope_lab.attention.exponential import exp
 from rope_lab.attention.operands import Layout
 from rope_lab.attention.scores import (
@@ -72,7 +73,35 @@ def tiled(
 
 def _banded(q_BTHD, k_BSKD, v_BSKC, logic, layout, query_tile, key_tile):
     """tiled of a position logic."""
-    t, s = _tile_lengths(q_BTHD, k_BSKD, query_tile, key_tile)
+    lengths = _tile_lengths(q_BTHD, k_BSKD, query_tile, key_tile)
+    scores, tiles = _planned(q_BTHD, k_BSKD, logic, layout, *lengths)
+    k = _turned_keys(logic, k_BSKD, tiles)
+    return _walked(scores, q_BTHD, k, v_BSKC, logic, tiles)
+
+
+def tiled_over_turned(
+    q_BTHD: jax.Array,
+    keys: Sequence[jax.Array],
+    v_BSKC: jax.Array,
+    logic: PositionLogic,
+    layout: Layout,
+) -> jax.Array:
+    """`tiled` over keys that are turned already: [B, S, K, D] for each band.
+
+    As `operands.turned_keys` gives them and a cache stores them. Queries are not turned
+    yet. Forward only: a cache is not differentiated.
+    """
+    lengths = _tile_lengths(q_BTHD, keys[0], QUERY_TILE, KEY_TILE)
+    scores, tiles = _planned(q_BTHD, keys[0], logic, layout, *lengths)
+    rows, _, tile = tiles.keys_RNs.shape
+    k = jnp.stack([_by_tile(each, rows, tile) for each in keys], axis=2)
+    if logic.amplitude is not None:
+        k = recentred(logic.amplitude, logic.layout, k, tiles)
+    return _walked(scores, q_BTHD, k, v_BSKC, logic, tiles)
+
+
+def _planned(q_BTHD, k_BSKD, logic, layout: Layout, t: int, s: int):
+    """The scores of a position logic, and the tiles of this layout."""
     key_heads = k_BSKD.shape[2]
     group = q_BTHD.shape[2] // key_heads
     at_once = math.gcd(key_heads, max(1, SCORES // (group * t * s)))
@@ -80,8 +109,7 @@ def _banded(q_BTHD, k_BSKD, v_BSKC, logic, layout, query_tile, key_tile):
     tiles = make_tiles(layout, t, s)
     if logic.amplitude is not None:
         tiles = with_centres(tiles, logic.amplitude.near)
-    k = _turned_keys(logic, k_BSKD, tiles)
-    return _walked(scores, q_BTHD, k, v_BSKC, logic, tiles)
+    return scores, tiles
 
 
 # Called as it is, without jit, all of the same bands and shapes share one program.

@@ -14,6 +14,7 @@ from rope_lab.rotary.frequencies import (
     rope,
     yarn,
 )
+from rope_lab.rotary.gaps import feature_gap
 from rope_lab.rotary.planes import (
     Frequencies,
     make_frequencies,
@@ -30,6 +31,7 @@ __all__ = [
     "cos_sin",
     "critical_dimension",
     "dynamic_ntk",
+    "feature_gap",
     "interpolated",
     "llama3",
     "longrope",

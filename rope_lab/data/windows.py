@@ -22,12 +22,14 @@ class EvaluationWindows:
       starts: int32[N], at least 1: the first token of the window (of the passage, if
         repeated), counted from the first token of its document, BOS left out.
       checksum: sha256 over the target tokens, as little-endian int32.
+      repeat_length: tokens of the passage that fills each window; None: not repeated.
     """
 
     tokens: np.ndarray
     document_ids: np.ndarray
     starts: np.ndarray
     checksum: str
+    repeat_length: int | None = None
 
 
 def evaluation_windows(
@@ -73,6 +75,7 @@ def evaluation_windows(
         document_ids=document_ids.astype(np.int32),
         starts=starts.astype(np.int32),
         checksum=hashlib.sha256(tokens[:, 1:].astype("<i4").tobytes()).hexdigest(),
+        repeat_length=repeat_length,
     )
 
 

@@ -30,14 +30,16 @@ from rope_lab.evaluation.results import (
     save_results,
     truncated_row,
 )
-from rope_lab.evaluation.summaries import compare, summarise
+from rope_lab.evaluation.summaries import compare, copies, summarise
 from rope_lab.evaluation.truncated import truncated
 
 
 class Windows(Protocol):
     """Evaluation windows of one length; ``rope_lab.data.evaluation_windows`` cuts them.
 
-    tokens is int32 [N, T+1], document_ids [N].
+    tokens is int32 [N, T+1], document_ids [N]. Where each window is one passage of
+    repeat_length tokens (that attribute may be None or missing), its first copy and the
+    later ones are told apart.
     """
 
     tokens: np.ndarray
@@ -192,6 +194,9 @@ def _measure(
             numbers = summarise(
                 loss, hit, np.asarray(windows.document_ids), train_length
             )
+            repeat_length = getattr(windows, "repeat_length", None)
+            if repeat_length is not None:
+                numbers["copies"] = copies(hit, windows.document_ids, repeat_length)
             numbers["targets_checksum"] = targets_checksum(tokens[:, 1:])
             numbers["logic"] = describe_logic(logic)
             cells.setdefault(str(length), {})[kind] = numbers

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA_VERSION = 1
-NATURAL, REPEATED = "natural", "repeated"
+# Kinds of text: one passage repeated, within the training length or beyond it.
+NATURAL, REPEATED, FAR_REPEATED = "natural", "repeated", "far repeated"
 
 Results = dict[str, Any]
 

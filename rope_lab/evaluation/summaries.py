@@ -57,6 +57,27 @@ def summarise(
     return cell
 
 
+def copies(
+    hit: Bool[np.ndarray, "N T"],
+    document_ids: Shaped[np.ndarray, " N"],
+    repeat_length: int,
+) -> dict[str, Any]:
+    """Accuracy on the first copy of a repeated passage, and on all later ones.
+
+    Target t is token t + 1 of a window, so the later copies begin at position
+    repeat_length - 1. ``gain`` is later minus first, paired within each window.
+    """
+    parts = hit[:, : repeat_length - 1], hit[:, repeat_length - 1 :]
+    first, later = (part.mean(1, np.float64) for part in parts)
+    ids = np.asarray(document_ids)
+    return {
+        "repeat_length": repeat_length,
+        "first": _statistic(mean_interval(first, ids)),
+        "later": _statistic(mean_interval(later, ids)),
+        "gain": difference(later, first, ids),
+    }
+
+
 def compare(cell: Cell, reference: Cell, document_ids: list[int]) -> dict[str, Any]:
     """Loss of a cell minus that of another on the same windows, paired.
 
@@ -98,12 +119,15 @@ def by_position(
     loss_NK = np.add.reduceat(loss.astype(np.float64), edges[:-1], axis=1) / sizes_K
     hit_NK = np.add.reduceat(hit.astype(np.float64), edges[:-1], axis=1) / sizes_K
     interval = mean_interval(loss_NK, document_ids)
+    accuracy = mean_interval(hit_NK, document_ids)
     return {
         "edges": edges.tolist(),
         "loss": _rounded(interval.mean),
         "low": _rounded(interval.low),
         "high": _rounded(interval.high),
-        "accuracy": _rounded(hit_NK.mean(axis=0)),
+        "accuracy": _rounded(accuracy.mean),
+        "accuracy_low": _rounded(accuracy.low),
+        "accuracy_high": _rounded(accuracy.high),
     }
 
 

@@ -45,7 +45,10 @@ ROWS = [
 def windows(length, kind):
     rng = np.random.default_rng([length, len(kind)])
     tokens = rng.integers(0, 13, (6, length + 1)).astype(np.int32)
-    return SimpleNamespace(tokens=tokens, document_ids=np.arange(6) % 3)
+    repeat = length // 2 if kind == "repeated" else None
+    return SimpleNamespace(
+        tokens=tokens, document_ids=np.arange(6) % 3, repeat_length=repeat
+    )
 
 
 TEXT = {

@@ -15,4 +15,8 @@ from rope_lab.plots.encodings import (
 from rope_lab.plots.encodings import wavelengths as wavelengths
 from rope_lab.plots.posgen import posgen_accuracy as posgen_accuracy
 from rope_lab.plots.posgen import posgen_validation as posgen_validation
+from rope_lab.plots.study import accuracy_against as accuracy_against
+from rope_lab.plots.study import accuracy_by_position as accuracy_by_position
+from rope_lab.plots.study import feature_gaps as feature_gaps
+from rope_lab.plots.study import gap_against_loss as gap_against_loss
 from rope_lab.plots.style import dark_path as dark_path

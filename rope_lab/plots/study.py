@@ -1,0 +1,159 @@
+"""Pictures of a study: accuracy by position, against an option, and feature gaps."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from rope_lab.evaluation import results as lookup
+from rope_lab.evaluation.findings import ordered_rows
+from rope_lab.plots.curves import _bounds, _multiples
+from rope_lab.plots.style import GREY, PathLike, save, series
+
+ACCURACY = "next-token accuracy, %"
+
+
+def accuracy_by_position(
+    results: lookup.Results,
+    path: PathLike,
+    kind: str = lookup.NATURAL,
+    labels: Sequence[str] | None = None,
+) -> Path:
+    """Accuracy against position at the longest length, a panel for each row.
+
+    The truncated row and the training encoding are grey in every panel; bands are
+    95 % intervals over documents.
+
+    Args:
+      results: from ``evaluate_rows``, or ``combine``.
+      path: PNG file to write.
+      kind: of text.
+      labels: rows to show, by default all.
+
+    Raises:
+      ValueError: none of the labels is there.
+    """
+    length = max(results["lengths"])
+    curves = {}
+    for row in ordered_rows(results):
+        bins = lookup.cell(row, length, kind)["by_position"]["equal"]
+        if labels is None or row["truncated"] or row["label"] in labels:
+            curves[row["label"]] = {
+                "edges": bins["edges"],
+                "loss": _percent(bins["accuracy"]),  # what a panel draws
+                "low": _percent(bins.get("accuracy_low", [None])),
+                "high": _percent(bins.get("accuracy_high", [None])),
+            }
+    if not curves:
+        raise ValueError(f"results has none of the rows {list(labels or [])}")
+    high = max(max(bins["loss"]) for bins in curves.values())
+    return _multiples(results, curves, ACCURACY, (0, 1.05 * high), path)
+
+
+def accuracy_against(
+    results: lookup.Results,
+    curves: Mapping[str, Mapping[float, str]],
+    path: PathLike,
+    xlabel: str,
+    references: Sequence[str] = (),
+) -> Path:
+    """Accuracy at the longest length against an option; a panel per kind of text.
+
+    Args:
+      results: from ``evaluate_rows``, or ``combine``.
+      curves: name of a curve -> value of the option -> label of the row with it; rows
+        that were not measured leave a gap.
+      path: PNG file to write.
+      xlabel: the option, with its unit.
+      references: labels of rows without the option, drawn as level lines.
+    """
+    length = max(results["lengths"])
+    rows = {row["label"]: row for row in results["rows"]}
+    kinds = [
+        kind
+        for kind in (lookup.NATURAL, lookup.REPEATED, lookup.FAR_REPEATED)
+        if kind in results["targets"][str(length)]
+    ]
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(len(kinds), 1, sharex=True, squeeze=False).ravel()
+        for axes, kind in zip(grid, kinds, strict=True):
+            for color, marker, (name, points) in zip(
+                series(), "osD^v*", curves.items(), strict=False
+            ):
+                _option_curve(axes, points, rows, length, kind, name, color, marker)
+            for dashes, name in zip((":", "--"), references, strict=False):
+                if name in rows:
+                    level = 100 * lookup.cell(rows[name], length, kind)["accuracy"]
+                    axes.axhline(level, color=GREY, ls=dashes, lw=1.2, label=name)
+            axes.set_title(f"{kind} text")
+            axes.set_ylabel("accuracy, %")
+        grid[-1].set_xscale("log", base=2)
+        grid[-1].xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+        grid[-1].set_xlabel(xlabel)
+        handles = grid[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside upper center", ncols=2)
+
+    return save(draw, path, 1.2 + 2.0 * len(kinds))
+
+
+def feature_gaps(
+    gaps: Mapping[str, Float[np.ndarray, " P"]], path: PathLike, critical: int
+) -> Path:
+    """Feature gap of each plane, a curve per row, the critical dimension marked."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for n, (label, values) in enumerate(gaps.items()):
+            style = {"color": series()[n % len(series())], "marker": "os^Dv*"[n % 6]}
+            shown = np.maximum(values, 1e-6)  # exact zeros have no place on the axis
+            axes.plot(shown, label=label, lw=1.2, markersize=4, **style)
+        axes.axvline(critical - 0.5, color=GREY, ls=":", lw=1.2)
+        axes.set_yscale("log")
+        axes.set_xlabel(
+            f"plane (dotted: critical dimension {critical} of the first row)"
+        )
+        axes.set_ylabel("feature gap, chord (floor 1e-6)")
+        figure.legend(loc="outside upper center", ncols=2)
+
+    return save(draw, path, 4.6)
+
+
+def gap_against_loss(
+    gaps: Mapping[str, float], losses: Mapping[str, float], path: PathLike
+) -> Path:
+    """Loss increase beyond the training length against the mean gap, a dot per row."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for label, gap in gaps.items():
+            axes.plot(gap, losses[label], "o", color=series()[0], markersize=5)
+            axes.annotate(
+                textwrap.shorten(label, 28), (gap, losses[label]),
+                xytext=(4, 2), textcoords="offset points", fontsize=6,
+            )  # fmt: skip
+        axes.set_xlabel("feature gap, mean chord over planes")
+        axes.set_ylabel("loss beyond minus truncated, nats per token")
+
+    return save(draw, path, 4.6)
+
+
+def _option_curve(axes, points, rows, length, kind, name, color, marker) -> None:
+    known = {x: rows[label] for x, label in sorted(points.items()) if label in rows}
+    if not known:
+        return
+    cells = [lookup.cell(row, length, kind) for row in known.values()]
+    middle = 100 * np.array([cell["accuracy"] for cell in cells])
+    bounds = 100 * np.array([_bounds(cell) for cell in cells]).T
+    axes.errorbar(
+        list(known), middle, yerr=np.abs(bounds - middle), color=color,
+        marker=marker, markersize=5, elinewidth=1.2, label=name,
+    )  # fmt: skip
+
+
+def _percent(values: Sequence[Any]) -> list[Any]:
+    return [None if value is None else 100 * value for value in values]

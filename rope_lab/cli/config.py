@@ -90,8 +90,38 @@ class ExtrapolateConfig:
     num_windows: int = 32  # per length, spread over the held-out documents
     num_repeated_windows: int = 16  # of one passage repeated; 0 measures none
     repeat_length: int | None = None  # tokens of that passage; None: half the train one
+    far_repeat_length: int | None = None  # as many windows of a longer passage repeated
     seed: int = 0  # of the windows
     data_dir: str | None = None  # None: $ROPE_LAB_DATA, else ~/.cache/rope_lab
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainedConfig:
+    """A model that a study trains, and the rows measured on it."""
+
+    label: str
+    logic: Any  # as model.logic
+    rows: list[Any]  # as encodings of `ExtrapolateConfig`, without "model"
+    model: dict[str, Any] = dataclasses.field(default_factory=dict)  # changed keys
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)  # changed keys
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """`experiments.extrapolate` where the models are to be trained first.
+
+    Every model is a `PretrainConfig` of the shared sections, changed where it says so.
+    """
+
+    title: str
+    model: dict[str, Any]  # `ModelSection` without its logic
+    data: DataConfig
+    training: TrainingConfig
+    validation: ValidationConfig = ValidationConfig()
+    seed: int = 0  # of the parameters
+    trained: list[TrainedConfig]  # in the order of the table; the first is its baseline
+    extrapolate: dict[str, Any]  # `ExtrapolateConfig` without models and encodings
+    missing: dict[str, str] = dataclasses.field(default_factory=dict)  # row -> why
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,7 +182,7 @@ def read(cls: type, values: Mapping[str, Any] | ConfigDict, where: str = "config
     for name, field in fields.items():
         if name in values:
             arguments[name] = _convert(types_[name], values[name], f"{where}.{name}")
-        elif field.default is dataclasses.MISSING:
+        elif field.default is field.default_factory is dataclasses.MISSING:
             raise ValueError(f"{where}.{name} is missing; {cls.__name__} needs it")
     return cls(**arguments)
 

@@ -6,16 +6,12 @@ report.html. The same command continues what a killed one left.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
-import os
 import re
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
+from rope_lab.cli import record
 from rope_lab.cli.checkpoints import load_checkpoint
 from rope_lab.cli.config import (
     DemoConfig,
@@ -27,12 +23,6 @@ from rope_lab.cli.extrapolate import PRETRAINED, check_encodings, extrapolate
 from rope_lab.cli.figures import draw_figures
 from rope_lab.cli.finetune import finetune
 from rope_lab.cli.pretrain import pretrain
-from rope_lab.cli.record import (
-    commit,
-    describe_command,
-    describe_machine,
-    describe_versions,
-)
 from rope_lab.cli.report import write_report
 from rope_lab.cli.specs import resolve
 from rope_lab.cli.table import print_table
@@ -52,12 +42,12 @@ def demo(config: DemoConfig, workdir: str | Path) -> dict[str, Any]:
     tunings, measuring = _sections(config, workdir / "pretrain", folders)
     _check_logics(config, tunings, measuring)
     phases = len(tunings) + 2
-    with _phase(workdir, f"1/{phases} pretrain"):
+    with record.phase(workdir, f"1/{phases} pretrain"):
         pretrain(config.pretrain, workdir / "pretrain")
     for number, (label, tuning) in enumerate(tunings.items(), start=2):
-        with _phase(workdir, f"{number}/{phases} fine-tune {label}"):
+        with record.phase(workdir, f"{number}/{phases} fine-tune {label}"):
             finetune(tuning, folders[label])
-    with _phase(workdir, f"{phases}/{phases} measure"):
+    with record.phase(workdir, f"{phases}/{phases} measure"):
         results = extrapolate(measuring, workdir)
     results["run"] = _describe_run(config, workdir)
     save_results(workdir / "results.json", results)
@@ -102,27 +92,6 @@ def _check_logics(
     check_encodings(measuring, model_config, trained)
 
 
-@contextlib.contextmanager
-def _phase(workdir: Path, title: str):
-    """Announces a phase and adds its wall time to timings.json, also on an error."""
-    print(f"\n=== {title}", file=sys.stderr, flush=True)
-    start = time.monotonic()
-    try:
-        yield
-    finally:
-        timings = _timings(workdir)
-        timings[title] = round(timings.get(title, 0.0) + time.monotonic() - start, 1)
-        temporary = workdir / "timings.json.tmp"
-        temporary.write_text(json.dumps(timings, indent=2))
-        os.replace(temporary, workdir / "timings.json")
-
-
-def _timings(workdir: Path) -> dict[str, float]:
-    workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / "timings.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
 def _describe_run(config: DemoConfig, workdir: Path) -> dict[str, Any]:
     """Everything a reader needs to judge and repeat the numbers."""
     loaded = load_checkpoint(workdir / "pretrain")
@@ -132,8 +101,8 @@ def _describe_run(config: DemoConfig, workdir: Path) -> dict[str, Any]:
         split: len(source.corpus.document_ids(split)) for split in ("train", "held_out")
     }
     return {
-        "command": describe_command("demo"),
-        "commit": commit(),
+        "command": record.describe_command("demo"),
+        "commit": record.commit(),
         "parameters": count_parameters(loaded.params),
         "pretraining": {
             "tokens": steps * batch * config.pretrain.data.length,
@@ -146,9 +115,9 @@ def _describe_run(config: DemoConfig, workdir: Path) -> dict[str, Any]:
             "tokenizer checksum": source.tokenizer.checksum,
             "documents": documents,
         },
-        "wall seconds": _timings(workdir),
-        "machine": describe_machine(),
-        "versions": describe_versions(),
+        "wall seconds": record.timings(workdir),
+        "machine": record.describe_machine(),
+        "versions": record.describe_versions(),
         "config": {
             "pretrain": dataclasses.asdict(config.pretrain),
             "finetune": config.finetune,

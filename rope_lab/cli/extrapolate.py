@@ -18,6 +18,7 @@ from rope_lab.data import (
     load_tokenizer,
 )
 from rope_lab.evaluation import Model, Row, RowProgress, evaluate_rows
+from rope_lab.evaluation.results import FAR_REPEATED, NATURAL, REPEATED
 from rope_lab.model import ModelConfig, build_logic
 from rope_lab.model.learned import with_learned
 from rope_lab.training.progress import format_seconds
@@ -157,19 +158,24 @@ def _windows(
             "documents could have been trained on"
         )
     shared = (corpus, tokenizer, "held_out")
-    repeat = config.repeat_length
+    repeat, far = config.repeat_length, config.far_repeat_length
     if repeat is None:
         repeat = first.train_length // 2
     windows: dict[int, dict[str, EvaluationWindows]] = {}
     for length in config.lengths:
         windows[length] = {
-            "natural": evaluation_windows(
+            NATURAL: evaluation_windows(
                 *shared, length, config.num_windows, config.seed
             )
         }
-        if config.num_repeated_windows:
-            windows[length]["repeated"] = evaluation_windows(
-                *shared, length, config.num_repeated_windows, config.seed, repeat
+        if not config.num_repeated_windows:
+            continue
+        passages = {REPEATED: repeat}
+        if far is not None and 2 * far <= length:  # at least two copies
+            passages[FAR_REPEATED] = far
+        for kind, passage in passages.items():
+            windows[length][kind] = evaluation_windows(
+                *shared, length, config.num_repeated_windows, config.seed, passage
             )
     return windows
 

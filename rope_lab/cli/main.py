@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from absl import flags
@@ -25,6 +25,8 @@ EXPERIMENTS = {
     "posgen": ("rope_lab.cli.posgen:posgen", "PosGenStudyConfig"),
     "demo": ("rope_lab.cli.demo:demo", "DemoConfig"),
 }
+# The same command over a config that says which models to train first.
+STUDY = ("rope_lab.cli.study:study", "StudyConfig")
 _OVERRIDE = "--config."
 _WRONG_INPUT = (ValueError, OSError, NotImplementedError)
 
@@ -55,9 +57,8 @@ def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
         print(f"{importlib.import_module(_module(name)).__doc__}\n\n{values}")
         return
     try:
-        config, workdir = _parse(name, values, argv)
-        function = _load(name)
-        function(config, workdir)
+        function, config, workdir = _parse(name, values, argv)
+        _load(function)(config, workdir)
     except KeyboardInterrupt:
         _fail("interrupted; the same command continues", status=130)
     except Exception as error:
@@ -68,7 +69,14 @@ def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
         _fail(str(error))
 
 
-def _parse(name: str, values: flags.FlagValues, argv: Sequence[str]) -> tuple[Any, str]:
+def reader_of(name: str, keys: Iterable[str]) -> tuple[str, str]:
+    """Function and dataclass that read a config of these keys."""
+    return STUDY if name == "extrapolate" and "trained" in keys else EXPERIMENTS[name]
+
+
+def _parse(
+    name: str, values: flags.FlagValues, argv: Sequence[str]
+) -> tuple[str, Any, str]:
     from rope_lab.cli import config as config_module
 
     overrides = [arg for arg in argv if arg.startswith(_OVERRIDE)]
@@ -82,8 +90,9 @@ def _parse(name: str, values: flags.FlagValues, argv: Sequence[str]) -> tuple[An
     plain = values.config.to_dict()
     for override in overrides:
         config_module.override(plain, override.removeprefix(_OVERRIDE))
-    dataclass = getattr(config_module, EXPERIMENTS[name][1])
-    return config_module.read(dataclass, plain), values.workdir
+    function, dataclass = reader_of(name, plain)
+    config = config_module.read(getattr(config_module, dataclass), plain)
+    return function, config, values.workdir
 
 
 def _read_flags(values: flags.FlagValues, argv: Sequence[str]) -> Sequence[str]:
@@ -117,9 +126,9 @@ def _module(name: str) -> str:
     return EXPERIMENTS[name][0].partition(":")[0]
 
 
-def _load(name: str) -> Callable[[Any, str], Any]:
-    module, _, function = EXPERIMENTS[name][0].partition(":")
-    return getattr(importlib.import_module(module), function)
+def _load(function: str) -> Callable[[Any, str], Any]:
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _fail(message: str, status: int = 2) -> None:

@@ -1,19 +1,44 @@
-"""What a results file says of the run that wrote it: command, commit, machine."""
+"""What a results file says of the run behind it: command, commit, times, machine."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import json
 import os
 import platform
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import jax
 
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+@contextlib.contextmanager
+def phase(workdir: Path, title: str):
+    """Announces a phase and adds its wall time to timings.json, also on an error."""
+    print(f"\n=== {title}", file=sys.stderr, flush=True)
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        known = timings(workdir)
+        known[title] = round(known.get(title, 0.0) + time.monotonic() - start, 1)
+        temporary = workdir / "timings.json.tmp"
+        temporary.write_text(json.dumps(known, indent=2))
+        os.replace(temporary, workdir / "timings.json")
+
+
+def timings(workdir: Path) -> dict[str, float]:
+    """Seconds by phase, over all sittings."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / "timings.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def describe_command(experiment: str) -> str:

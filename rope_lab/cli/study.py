@@ -1,0 +1,181 @@
+"""Train the models of a study, measure every row on its model, write tables and page.
+
+    rope-lab extrapolate --config=configs/rerope_small.py --workdir=runs/rerope_small
+
+The workdir holds a folder per trained model, with its checkpoints and, row by row, its
+results.json; and page/, written anew after each model: README.md, results.json of all
+models, and pictures. The same command continues what a killed one left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rope_lab.cli import record
+from rope_lab.cli.checkpoints import load_checkpoint
+from rope_lab.cli.config import (
+    ExtrapolateConfig,
+    PretrainConfig,
+    StudyConfig,
+    TrainedConfig,
+    read,
+)
+from rope_lab.cli.extrapolate import PRETRAINED, check_encodings, extrapolate
+from rope_lab.cli.pretrain import pretrain
+from rope_lab.cli.study_page import write_page
+from rope_lab.cli.table import print_table
+from rope_lab.data import PackedSequences, packed_sequences
+from rope_lab.evaluation import load_results, save_results
+from rope_lab.evaluation.combine import combine
+from rope_lab.evaluation.results import Results
+from rope_lab.model import build_logic, count_parameters
+from rope_lab.training import TrainingDiverged
+
+RESULTS = "results.json"
+
+
+class _Model(NamedTuple):
+    """One trained model of the study: where it lies, and how it comes about."""
+
+    label: str
+    folder: Path
+    training: PretrainConfig
+    measuring: ExtrapolateConfig
+
+
+def study(config: StudyConfig, workdir: str | Path) -> Results:
+    """Train, measure and report every model of the config; returns all results.
+
+    Every model and every row is built before the first is trained. A model whose
+    training diverges is named on the page with the reason, and the others go on.
+
+    Raises:
+      ValueError: names the model or row and says what is wrong with it.
+    """
+    workdir = Path(workdir)
+    models = [_model(config, one, workdir) for one in config.trained]
+    _check(models)
+    diverged: dict[str, str] = {}
+    for number, model in enumerate(models, start=1):
+        place, before = f"{number}/{len(models)}", _labels(model)
+        try:
+            with record.phase(workdir, f"{place} train {model.label}"):
+                pretrain(model.training, model.folder)
+        except TrainingDiverged as error:
+            print(f"{model.label}: {error}", file=sys.stderr)
+            diverged[model.label] = str(error)
+            continue
+        with record.phase(workdir, f"{place} measure {model.label}"):
+            extrapolate(model.measuring, model.folder)
+        if number < len(models) and _labels(model) != before:
+            _report(config, models, workdir, diverged)
+    results = _report(config, models, workdir, diverged)
+    print_table(results)
+    print(f"\n{workdir / 'page' / 'README.md'}")
+    return results
+
+
+def _model(config: StudyConfig, one: TrainedConfig, workdir: Path) -> _Model:
+    where = f"config.trained[{one.label!r}]"
+    folder = workdir / _slug(one.label)
+    training = dataclasses.asdict(config.training) | one.training
+    sections = {
+        "model": {**config.model, **one.model, "logic": one.logic},
+        "data": dataclasses.asdict(config.data),
+        "training": training,
+        "validation": dataclasses.asdict(config.validation),
+        "seed": config.seed,
+    }
+    for key in ("models", "encodings"):
+        if key in config.extrapolate:
+            raise ValueError(
+                f"config.extrapolate.{key} means nothing in a study; each model of "
+                "config.trained has its rows"
+            )
+    measuring = {
+        **config.extrapolate,
+        "models": {PRETRAINED: str(folder)},
+        "encodings": one.rows,
+        "data_dir": config.data.data_dir,
+    }
+    return _Model(
+        one.label,
+        folder,
+        read(PretrainConfig, sections, where),
+        read(ExtrapolateConfig, measuring, where),
+    )
+
+
+def _check(models: list[_Model]) -> None:
+    """Builds every logic of every model, and refuses two models or rows of one name."""
+    labels = [row.get("label") for m in models for row in m.measuring.encodings]
+    for names in ([m.folder.name for m in models], labels):
+        twice = sorted({str(name) for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two models or rows are called {twice[0]!r}")
+    for model in models:
+        model_config = model.training.model.model_config(vocab_size=1)
+        build_logic(model.training.model.logic, model_config)
+        check_encodings(model.measuring, model_config, model.training.data.length)
+
+
+def _report(config, models, workdir: Path, diverged: dict[str, str]) -> Results:
+    """Combined results and page of what is measured by now."""
+    parts = {
+        model.label: load_results(model.folder / RESULTS)
+        for model in models
+        if (model.folder / RESULTS).exists()
+    }
+    results = combine(parts)
+    source = packed_sequences(config.data)
+    planned = {
+        row["label"]: model.label
+        for model in models
+        for row in model.measuring.encodings
+    }
+    results["run"] = {
+        "title": config.title,
+        "command": record.command("extrapolate"),
+        "models": {
+            model.label: _describe(model, source)
+            for model in models
+            if model.label in parts
+        },
+        "planned": planned,
+        "missing": {**config.missing, **diverged},
+        "data": {**source.identity, "tokens per epoch": source.tokens_per_epoch},
+        "wall seconds": record.timings(workdir),
+    } | record.describe_surroundings()
+    folder = workdir / "page"
+    save_results(folder / RESULTS, results)
+    write_page(folder, results)
+    return results
+
+
+def _describe(model: _Model, source: PackedSequences) -> dict[str, Any]:
+    """What a model was trained on, for the caption."""
+    training, data = model.training.training, model.training.data
+    sequences = training.num_steps * data.batch_size
+    return {
+        "parameters": count_parameters(load_checkpoint(model.folder).params),
+        "tokens": sequences * data.length,
+        "epochs": round(sequences / source.sequences_per_epoch, 3),
+        "repeated share": data.repeat_fraction,
+        "seeds": {"parameters": model.training.seed, "data": data.seed},
+        "config": dataclasses.asdict(model.training),
+    }
+
+
+def _labels(model: _Model) -> list[str]:
+    path = model.folder / RESULTS
+    if not path.exists():
+        return []
+    return [row["label"] for row in load_results(path)["rows"]]
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")

@@ -1,0 +1,165 @@
+"""README.md of a study: what was measured beside what was published, and what it says.
+
+Made from the results alone, so it can be written again without any model. Accuracies
+are percent, losses nats per token; brackets are 95 % intervals over documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rope_lab.cli import study_text as text
+from rope_lab.cli.study_figures import draw_figures
+from rope_lab.evaluation import claims
+from rope_lab.evaluation.article import ARTICLE
+from rope_lab.evaluation.claims import Comparison
+from rope_lab.evaluation.combine import model_labels
+from rope_lab.evaluation.gaps import row_gaps
+from rope_lab.evaluation.results import NATURAL, Results, cell
+from rope_lab.plots import dark_path
+
+
+def write_page(folder: Path, results: Results) -> Path:
+    """Write folder/README.md and its pictures; returns its path."""
+    figures = draw_figures(results, folder)
+    article = [label for label in ARTICLE if label in _rows(results)]
+    others = [label for label in _rows(results) if label not in ARTICLE]
+    parts = [
+        f"# {results['run']['title']}",
+        *text.opening(results),
+        "## Has it learned to copy?",
+        *text.gate(results),
+        _table(["model", "first copy", "second copy", "gain, points"], _gates(results)),
+        "## The article's rows",
+        *text.article(results),
+        _article_table(results, article),
+        "## The article's three claims",
+        *_claims(results),
+        "## Where the order differs",
+        *_order(results),
+        "## Every other row",
+        _others_table(results, others),
+        "## Does the feature gap predict who extrapolates?",
+        *text.gaps(results),
+        "## Pictures",
+        *(_picture(caption, path) for caption, path in figures.items()),
+        "## Rows still missing",
+        *text.missing(results),
+        "## How it was made",
+        *text.making(results),
+        _table(["model", "tokens", "epochs", "minutes, training", "minutes, rows"],
+               text.costs(results)),
+    ]  # fmt: skip
+    path = Path(folder) / "README.md"
+    path.write_text("\n\n".join(part for part in parts if part) + "\n", "utf-8")
+    return path
+
+
+def _rows(results: Results) -> dict[str, dict[str, Any]]:
+    return {row["label"]: row for row in results["rows"]}
+
+
+def _gates(results: Results) -> Iterable[list[str]]:
+    for model in model_labels(results):
+        found = claims.copying(results, model)
+        if found is not None:
+            first, later = (100 * found[part]["mean"] for part in ("first", "later"))
+            values = [f"{first:.1f}", f"{later:.1f}", text.points(found["gain"])]
+            yield [model, *values]
+
+
+def _article_table(results: Results, labels: Sequence[str]) -> str:
+    kinds, short = claims.kinds(results), results["train_length"]
+    head = ["row", "article: 512", "4096 repeated", "4096 natural", f"here: {short}"]
+    head += [f"{max(results['lengths'])} {kind}" for kind in kinds]
+    lines = []
+    for label in labels:
+        published, row = ARTICLE[label], _rows(results)[label]
+        line = [label, *(f"{value:.2f}" for value in published)]
+        line.append(_accuracy(results, row, short, NATURAL))
+        line += [_longest(results, row, kind) for kind in kinds]
+        lines.append(line + _losses(results, row))
+    return _table(head + ["loss", "beyond L: loss minus truncated"], lines)
+
+
+def _others_table(results: Results, labels: Sequence[str]) -> str:
+    kinds, short = claims.kinds(results), results["train_length"]
+    gaps = row_gaps(results)
+    head = ["row", "trained as", str(short)]
+    head += [f"{max(results['lengths'])} {kind}" for kind in kinds]
+    head += ["loss", "beyond L: loss minus truncated", "feature gap"]
+    lines = []
+    for label in labels:
+        row = _rows(results)[label]
+        line = [label, row["model"], _accuracy(results, row, short, NATURAL)]
+        line += [_longest(results, row, kind) for kind in kinds]
+        gap = f"{np.mean(gaps[label]):.3f}" if label in gaps else "–"
+        lines.append([*line, *_losses(results, row), gap])
+    return _table(head, lines)
+
+
+def _longest(results: Results, row: dict[str, Any], kind: str) -> str:
+    return _accuracy(results, row, max(results["lengths"]), kind)
+
+
+def _accuracy(results: Results, row: dict[str, Any], length: int, kind: str) -> str:
+    found = claims.accuracy_of(results, row, length, kind)
+    if found is None:
+        return "–"
+    return f"{100 * found[0]:.2f} {text.interval(found[1], 100, 1)}"
+
+
+def _losses(results: Results, row: dict[str, Any]) -> list[str]:
+    found = cell(row, max(results["lengths"]), NATURAL)
+    gap = (found["minus_truncated"] or {}).get("beyond")
+    told = "–" if gap is None or row["truncated"] else text.nats(gap)
+    return [f"{found['loss']:.3f}", told]
+
+
+def _claims(results: Results) -> list[str]:
+    parts = []
+    for claim, comparisons in text.CLAIMS.items():
+        found = comparisons(results)
+        parts += [f"### {claim}", text.verdict(found), _comparisons(found)]
+    return parts
+
+
+def _order(results: Results) -> list[str]:
+    found = claims.order(results)
+    reversed_ = [c for c in found if c.verdict == claims.REVERSED]
+    return [text.order(found), _comparisons(reversed_), text.causes(results, reversed_)]
+
+
+def _comparisons(found: Sequence[Comparison]) -> str:
+    if not found:
+        return ""
+    head = ["text", "upper", "lower", "article, points", "here, points", "verdict"]
+    lines = [
+        [
+            one.kind,
+            one.upper,
+            one.lower,
+            "–" if one.published is None else text.minus(f"{100 * one.published:+.2f}"),
+            text.points(one.accuracy),
+            one.verdict,
+        ]
+        for one in found
+    ]
+    return _table(head, lines)
+
+
+def _picture(caption: str, path: Path) -> str:
+    query = 'media="(prefers-color-scheme: dark)"'
+    return (
+        f'<picture><source {query} srcset="{dark_path(path).name}">'
+        f'<img src="{path.name}" alt="{caption}"></picture>\n\n{caption}'
+    )
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

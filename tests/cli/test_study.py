@@ -1,0 +1,131 @@
+"""A study end to end: models trained, rows measured, tables, page, and a restart."""
+
+import json
+
+import pytest
+
+from rope_lab.cli.main import run_experiment
+from rope_lab.cli.study_page import write_page
+from rope_lab.evaluation import load_results
+
+
+@pytest.fixture
+def values(settings):
+    """Nested dicts of a `StudyConfig` of two models."""
+    model = dict(settings["model"])
+    logic = model.pop("logic")
+    scaled = {"scale": 4}
+    rope_rows = [
+        {"label": "RoPE", **logic},
+        {"label": "PI", "name": "interpolated", **scaled},
+        {"label": "NTK-aware", "name": "ntk_aware", **scaled},
+        {"label": "NTK-mixed", "name": "ntk_mixed", **scaled},
+        {"label": "ReRoPE w=L/2", "name": "rerope", "window": "trained/2"},
+        {"label": "ReRoPE w=L", "name": "rerope", "window": "trained"},
+    ]
+    return {
+        "title": "A study of seconds",
+        "model": model,
+        "data": {**settings["data"], "repeat_fraction": 0.5},
+        "training": settings["training"],
+        "validation": settings["validation"],
+        "trained": [
+            {"label": "RoPE", "logic": logic, "rows": rope_rows},
+            {
+                "label": "NoPE",
+                "logic": {"name": "nope"},
+                "rows": [{"label": "NoPE", "name": "nope"}],
+                "training": {"num_steps": 4},
+            },
+        ],
+        "extrapolate": {
+            "lengths": [16, 64],
+            "num_windows": 4,
+            "num_repeated_windows": 4,
+            "far_repeat_length": 32,
+        },
+        "missing": {"FIRE": "not in the catalogue"},
+    }
+
+
+def run(config, workdir):
+    arguments = [f"--config={config}", f"--workdir={workdir}"]
+    run_experiment("extrapolate", ["extrapolate", *arguments])
+
+
+def test_a_study_trains_measures_reports_and_resumes(
+    values, write_config, tmp_path, capsys
+):
+    config, workdir = write_config(values), tmp_path / "study"
+    run(config, workdir)
+    results = load_results(workdir / "page" / "results.json")
+    rows = {row["label"]: row for row in results["rows"]}
+    names = [row["label"] for row in values["trained"][0]["rows"]]
+    assert list(rows) == ["truncated", *names, "truncated, NoPE", "NoPE"]
+    for length, kinds in (("16", 2), ("64", 3)):
+        for kind in results["targets"][length]:
+            cells = [row["cells"][length][kind] for row in rows.values()]
+            assert len({cell["targets_checksum"] for cell in cells}) == 1
+        assert len(results["targets"][length]) == kinds
+    own = rows["NoPE"]["cells"]["64"]["natural"]["minus_truncated"]["beyond"]["mean"]
+    losses = [
+        rows[name]["cells"]["64"]["natural"]["beyond"]["loss"]
+        for name in ("NoPE", "truncated, NoPE")
+    ]
+    assert own == pytest.approx(losses[0] - losses[1], abs=1e-5)
+    assert results["run"]["models"]["NoPE"]["tokens"] == 4 * 2 * 16
+    page = (workdir / "page" / "README.md").read_text()
+    assert "too small to count on repeated text" in page  # six steps teach no copying
+    assert "FIRE: not in the catalogue" in page and "| PI | 49.41 |" in page
+    before = {label: row["seconds"] for label, row in rows.items()}
+    capsys.readouterr()
+    run(config, workdir)  # nothing is trained or measured again
+    again = load_results(workdir / "page" / "results.json")
+    assert {row["label"]: row["seconds"] for row in again["rows"]} == before
+    assert "step 6/6" not in capsys.readouterr().err
+    pictures = sorted((workdir / "page").glob("*.png"))
+    for path in pictures:
+        path.unlink()
+    write_page(workdir / "page", again)  # from the numbers alone
+    assert sorted((workdir / "page").glob("*.png")) == pictures
+
+
+def test_a_diverging_model_is_named_with_the_reason_and_the_others_go_on(
+    values, write_config, tmp_path, monkeypatch
+):
+    from rope_lab.cli import study as module
+    from rope_lab.training import TrainingDiverged
+
+    train = module.pretrain
+
+    def pretrain(config, workdir):
+        if config.model.logic["name"] == "rope":
+            raise TrainingDiverged("the loss is NaN", 3, "batch 2", None)
+        return train(config, workdir)
+
+    monkeypatch.setattr(module, "pretrain", pretrain)
+    run(write_config(values), tmp_path)
+    results = json.loads((tmp_path / "page" / "results.json").read_text())
+    assert [row["label"] for row in results["rows"]] == ["truncated", "NoPE"]
+    page = (tmp_path / "page" / "README.md").read_text()
+    assert "PI: the loss is NaN at step 3" in page
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"logic": {"name": "rop"}}, "did you mean 'rope'"),
+        ({"rows": [{"label": "a", "name": "rerope"}]}, "encoding 'a' at length 16"),
+        ({"rows": [{"label": "PI", "name": "rope"}]}, "two models or rows are called"),
+        ({"training": {"num_step": 3}}, "did you mean 'num_steps'"),
+        ({"label": "rope"}, "two models or rows are called 'rope'"),
+    ],
+)
+def test_a_wrong_model_or_row_stops_the_study_before_it_trains(
+    values, write_config, tmp_path, capsys, change, expected
+):
+    values["trained"][1] |= change
+    with pytest.raises(SystemExit):
+        run(write_config(values), tmp_path / "study")
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()

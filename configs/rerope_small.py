@@ -1,0 +1,102 @@
+"""Length extrapolation at a small size: every row of the ReRoPE article, and more.
+
+    rope-lab extrapolate --config=configs/rerope_small.py --workdir=runs/rerope_small
+    python -m experiments.extrapolate --config=configs/rerope_small.py --workdir=...
+
+Models are trained at 128 tokens on State of the Union addresses and read at 1,024;
+each then serves all of its rows. At most 12 minutes per model and 4 hours for all on 2
+cores; killed and started again, it continues. Results: experiments/rerope.
+
+Sources: kexue.fm 9603, 9675, 9706, 9708, 9728, 9859; arXiv 2403.00071 (Resonance).
+"""
+
+from ml_collections import ConfigDict
+
+from rope_lab.cli import article_rows as rows
+
+TRAIN_LENGTH = 128  # tokens
+SCALE = 8  # length it is read at / training length
+HEAD_DIM = 32
+HEADS = 4
+LOG_N = {"log_n": "train", "train_length": TRAIN_LENGTH}
+SHAPE = (SCALE, HEAD_DIM, TRAIN_LENGTH)
+
+
+def get_config() -> ConfigDict:
+    """Keys of `StudyConfig`."""
+    return ConfigDict(
+        {
+            "title": "Length extrapolation, the ReRoPE article at a small size",
+            "model": {
+                "num_layers": 4,
+                "width": 128,
+                "ff_width": 320,
+                "num_heads": HEADS,
+                "num_kv_heads": HEADS,
+                "head_dim": HEAD_DIM,
+            },
+            "data": {
+                "corpus": "sotu",
+                "tokenizer": "bpe:1024",
+                "length": TRAIN_LENGTH,
+                "batch_size": 16,
+                "repeat_fraction": 0.5,
+            },
+            "training": {
+                "num_steps": 2400,
+                "learning_rate": 5e-3,
+                "final_learning_rate_fraction": 0.05,
+                "warmup_steps": 120,
+                "log_every": 50,
+                "checkpoint_every": 300,
+                "tensorboard": False,
+            },
+            "validation": {"every": 800, "num_windows": 32},
+            "trained": models(),
+            "extrapolate": {
+                "lengths": [TRAIN_LENGTH, TRAIN_LENGTH * SCALE],
+                "num_windows": 32,
+                "num_repeated_windows": 16,
+                "far_repeat_length": 2 * TRAIN_LENGTH,  # truncation cannot copy it
+            },
+        }
+    )
+
+
+def models() -> list[dict]:
+    """The article's first; then Resonance, then encodings trained from the start."""
+    rope, hwfa = {"name": "rope"}, {"name": "hwfa", "window": 32}
+    hwfa |= {"train_length": TRAIN_LENGTH}
+    inverse = {"name": "leaky_rerope", "window": TRAIN_LENGTH // 4, "step": 1 / 16}
+    return [
+        model("RoPE", rope, rows.without_log_n(*SHAPE)),
+        model("RoPE, log n", rope | LOG_N, rows.with_log_n(*SHAPE)),
+        model("HWFA", hwfa, [
+            {"label": "HWFA", **hwfa},
+            {"label": "Resonance HWFA", **hwfa, "resonance": True},
+        ]),
+        model("Inverse Leaky, log n", inverse | LOG_N, [
+            {"label": "Inverse Leaky, log n", **rope, **LOG_N},
+        ]),
+        model("Resonance RoPE", rope | {"resonance": True},
+              rows.resonant(*SHAPE, suffix=", from the start")),
+        own("ALiBi", {"name": "alibi", "num_heads": HEADS}),
+        own("NoPE", {"name": "nope"}),
+        model("HWFA, Resonance", hwfa | {"resonance": True}, [
+            {"label": "Resonance HWFA, from the start", **hwfa, "resonance": True},
+        ]),
+        model("Inverse Leaky, base 80000, log n", inverse | LOG_N | {"base": 8e4}, [
+            {"label": "Inverse Leaky, base 80000, log n", **rope, **LOG_N,
+             "base": 8e4},
+        ]),
+    ]  # fmt: skip
+
+
+def model(label: str, logic: dict, of: list[dict], **changes) -> dict:
+    """A `TrainedConfig`: how it is trained, its rows, what differs from the others."""
+    return {"label": label, "logic": logic, "rows": of, **changes}
+
+
+def own(label: str, logic: dict, **changes) -> dict:
+    """A model that is read as it was trained, its only row."""
+    return model(label, logic, [{"label": label, **logic}], **changes)

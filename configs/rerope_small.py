@@ -19,6 +19,12 @@ SCALE = 8  # length it is read at / training length
 HEAD_DIM = 32
 HEADS = 4
 LOG_N = {"log_n": "train", "train_length": TRAIN_LENGTH}
+NOT_BUILT = "the model has no such normalisation"
+MISSING = {
+    f"{name}{log_n}": NOT_BUILT
+    for name in ("KeyNorm", "QueryNorm", "Cosine attention")
+    for log_n in ("", ", log n")
+}
 SHAPE = (SCALE, HEAD_DIM, TRAIN_LENGTH)
 
 
@@ -53,6 +59,7 @@ def get_config() -> ConfigDict:
             },
             "validation": {"every": 800, "num_windows": 32},
             "trained": models(),
+            "missing": MISSING,
             "extrapolate": {
                 "lengths": [TRAIN_LENGTH, TRAIN_LENGTH * SCALE],
                 "num_windows": 32,
@@ -65,15 +72,14 @@ def get_config() -> ConfigDict:
 
 def models() -> list[dict]:
     """The article's first; then Resonance, then encodings trained from the start."""
-    rope, hwfa = {"name": "rope"}, {"name": "hwfa", "window": 32}
-    hwfa |= {"train_length": TRAIN_LENGTH}
+    rope = {"name": "rope"}
     inverse = {"name": "leaky_rerope", "window": TRAIN_LENGTH // 4, "step": 1 / 16}
     return [
         model("RoPE", rope, rows.without_log_n(*SHAPE)),
         model("RoPE, log n", rope | LOG_N, rows.with_log_n(*SHAPE)),
-        model("HWFA", hwfa, [
-            {"label": "HWFA", **hwfa},
-            {"label": "Resonance HWFA", **hwfa, "resonance": True},
+        model("HWFA", hwfa(), [
+            {"label": "HWFA", "layers": hwfa()},
+            {"label": "Resonance HWFA", "layers": hwfa(resonance=True)},
         ]),
         model("Inverse Leaky, log n", inverse | LOG_N, [
             {"label": "Inverse Leaky, log n", **rope, **LOG_N},
@@ -82,14 +88,21 @@ def models() -> list[dict]:
               rows.resonant(*SHAPE, suffix=", from the start")),
         own("ALiBi", {"name": "alibi", "num_heads": HEADS}),
         own("NoPE", {"name": "nope"}),
-        model("HWFA, Resonance", hwfa | {"resonance": True}, [
-            {"label": "Resonance HWFA, from the start", **hwfa, "resonance": True},
+        model("HWFA, Resonance", hwfa(resonance=True), [
+            {"label": "Resonance HWFA, from the start",
+             "layers": hwfa(resonance=True)},
         ]),
         model("Inverse Leaky, base 80000, log n", inverse | LOG_N | {"base": 8e4}, [
             {"label": "Inverse Leaky, base 80000, log n", **rope, **LOG_N,
              "base": 8e4},
         ]),
     ]  # fmt: skip
+
+
+def hwfa(**options) -> list[dict]:
+    """Three layers that see 32 keys (94 tokens through all), a full one on top."""
+    window = {"name": "rope", "sliding_window": 32, **options}
+    return [window] * 3 + [{"name": "nope", **LOG_N}]
 
 
 def model(label: str, logic: dict, of: list[dict], **changes) -> dict:

@@ -9,8 +9,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from rope_lab.cli import config as schema
-from rope_lab.cli.main import EXPERIMENTS
+from rope_lab.cli.main import reader_of
 from rope_lab.cli.specs import resolve
+from rope_lab.evaluation.article import ARTICLE
 from rope_lab.model import ModelConfig, build_logic
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,8 +61,8 @@ def encodings(values) -> list[dict]:
 
 @every_file
 def test_a_config_holds_what_its_experiment_reads_and_nothing_else(path):
-    cls = getattr(schema, EXPERIMENTS[experiment_of(path)][1])
-    assert schema.read(cls, load(path))
+    _, cls = reader_of(experiment_of(path), load(path))
+    assert schema.read(getattr(schema, cls), load(path))
 
 
 @every_file
@@ -77,7 +78,7 @@ def test_the_encodings_of_a_config_can_be_built(path):
 
 @every_file
 def test_what_a_docstring_offers_to_change_can_be_changed(path):
-    cls = getattr(schema, EXPERIMENTS[experiment_of(path)][1])
+    cls = getattr(schema, reader_of(experiment_of(path), load(path))[1])
     for assignments in variations(path):
         values = load(path).to_dict()
         for assignment in assignments:
@@ -93,3 +94,10 @@ def test_the_rows_of_the_gated_attention_configs_are_read_from_their_docstrings(
         names = [value for row in offered for value in row if "logic.name" in value]
         assert names == ["model.logic.name=hwfa", "model.logic.name=hwfa2"]
         assert ["model.qk_norm=keys"] in offered
+
+
+def test_the_rows_of_the_article_are_in_the_small_study():
+    values = load(ROOT / "configs" / "rerope_small.py").to_dict()
+    labels = [row["label"] for model in values["trained"] for row in model["rows"]]
+    assert len(set(labels)) == len(labels)
+    assert set(ARTICLE) - set(labels) - set(values["missing"]) == set()

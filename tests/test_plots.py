@@ -34,6 +34,20 @@ PICTURES = {
     "wavelengths": lambda path: plots.wavelengths(
         {"RoPE": rotary.rope(32), "YaRN": rotary.yarn(32, 1e4, 8, L)}, L, path
     ),
+    "accuracy by position": lambda path: plots.accuracy_by_position(RESULTS, path),
+    "against": lambda path: plots.accuracy_against(
+        RESULTS,
+        {"w": {8.0: "ReRoPE w=L/4", 16.0: "ReRoPE w=L/2"}},
+        path,
+        "window w, tokens",
+        ["RoPE"],
+    ),
+    "gaps": lambda path: plots.feature_gaps(
+        {"RoPE": rotary.feature_gap(rotary.rope(32), L, 256)}, path, 4
+    ),
+    "gap and loss": lambda path: plots.gap_against_loss(
+        {"RoPE": 0.4, "PI": 0.2}, {"RoPE": 1.0, "PI": 0.1}, path
+    ),
     "training": lambda path: plots.training_curves(
         {
             "Pretraining": {"RoPE": (STEPS, 2 + np.exp(-STEPS / 50))},
@@ -106,6 +120,31 @@ def test_many_rows_get_a_panel_each_beside_the_two_references(tmp_path, figures)
     assert panels[0] == "ReRoPE w=L/2" and panels[-1].endswith("fine-tuned")
     legend = [text.get_text() for text in figures[0].legends[0].get_texts()]
     assert legend == ["Truncated RoPE", "RoPE"]
+
+
+def test_accuracies_are_drawn_in_percent_with_their_intervals(tmp_path, figures):
+    plots.accuracy_by_position(RESULTS, tmp_path / "a.png", labels=["PI"])
+    axes = figures[0].axes[0]
+    (row,) = [row for row in RESULTS["rows"] if row["label"] == "PI"]
+    bins = row["cells"]["256"]["natural"]["by_position"]["equal"]
+    line = axes.get_lines()[1]  # behind the grey one
+    np.testing.assert_allclose(line.get_ydata(), 100 * np.array(bins["accuracy"]))
+    (band,) = axes.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert heights.max() == pytest.approx(100 * max(bins["accuracy_high"]))
+
+
+def test_an_option_is_drawn_against_the_accuracy_of_its_rows(tmp_path, figures):
+    points = {16.0: "ReRoPE w=L/2", 8.0: "ReRoPE w=L/4", 4.0: "not measured"}
+    plots.accuracy_against(RESULTS, {"w": points}, tmp_path / "a.png", "w", ["RoPE"])
+    rows = {row["label"]: row for row in RESULTS["rows"]}
+    for axes, kind in zip(figures[0].axes, ("natural", "repeated"), strict=True):
+        curve = axes.containers[0].lines[0]
+        assert list(curve.get_xdata()) == [8, 16]
+        expected = [
+            100 * rows[points[x]]["cells"]["256"][kind]["accuracy"] for x in (8, 16)
+        ]
+        np.testing.assert_allclose(curve.get_ydata(), expected)
 
 
 def test_excess_is_the_loss_minus_that_of_truncated_context(tmp_path, figures):

@@ -122,6 +122,7 @@ class StudyConfig:
     trained: list[TrainedConfig]  # in the order of the table; the first is its baseline
     extrapolate: dict[str, Any]  # `ExtrapolateConfig` without models and encodings
     missing: dict[str, str] = dataclasses.field(default_factory=dict)  # row -> why
+    page: str | None = None  # folder of the page; None: workdir/page
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,7 @@ def study(config: StudyConfig, workdir: str | Path) -> Results:
             _report(config, models, workdir, diverged)
     results = _report(config, models, workdir, diverged)
     print_table(results)
-    print(f"\n{workdir / 'page' / 'README.md'}")
+    print(f"\n{_page(config, workdir) / 'README.md'}")
     return results
 
 
@@ -131,29 +131,33 @@ def _report(config, models, workdir: Path, diverged: dict[str, str]) -> Results:
         if (model.folder / RESULTS).exists()
     }
     results = combine(parts)
-    source = packed_sequences(config.data)
-    planned = {
-        row["label"]: model.label
-        for model in models
-        for row in model.measuring.encodings
-    }
-    results["run"] = {
-        "title": config.title,
-        "command": record.command("extrapolate"),
-        "models": {
-            model.label: _describe(model, source)
-            for model in models
-            if model.label in parts
-        },
-        "planned": planned,
-        "missing": {**config.missing, **diverged},
-        "data": {**source.identity, "tokens per epoch": source.tokens_per_epoch},
-        "wall seconds": record.timings(workdir),
-    } | record.describe_surroundings()
-    folder = workdir / "page"
+    measured = [model for model in models if model.label in parts]
+    results["run"] = _describe_run(config, models, measured, workdir)
+    results["run"]["missing"] = {**config.missing, **diverged}
+    folder = _page(config, workdir)
     save_results(folder / RESULTS, results)
     write_page(folder, results)
     return results
+
+
+def _describe_run(config, models, measured, workdir: Path) -> dict[str, Any]:
+    """Everything a reader needs to judge and repeat the numbers."""
+    source = packed_sequences(config.data)
+    return {
+        "title": config.title,
+        "command": record.describe_command("extrapolate"),
+        "commit": record.commit(),
+        "models": {model.label: _describe(model, source) for model in measured},
+        "planned": {
+            row["label"]: model.label
+            for model in models
+            for row in model.measuring.encodings
+        },
+        "data": {**source.identity, "tokens per epoch": source.tokens_per_epoch},
+        "wall seconds": record.timings(workdir),
+        "machine": record.describe_machine(),
+        "versions": record.describe_versions(),
+    }
 
 
 def _describe(model: _Model, source: PackedSequences) -> dict[str, Any]:
@@ -168,6 +172,10 @@ def _describe(model: _Model, source: PackedSequences) -> dict[str, Any]:
         "seeds": {"parameters": model.training.seed, "data": data.seed},
         "config": dataclasses.asdict(model.training),
     }
+
+
+def _page(config: StudyConfig, workdir: Path) -> Path:
+    return Path(config.page) if config.page else workdir / "page"
 
 
 def _labels(model: _Model) -> list[str]:

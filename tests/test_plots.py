@@ -127,7 +127,7 @@ def test_accuracies_are_drawn_in_percent_with_their_intervals(tmp_path, figures)
     axes = figures[0].axes[0]
     (row,) = [row for row in RESULTS["rows"] if row["label"] == "PI"]
     bins = row["cells"]["256"]["natural"]["by_position"]["equal"]
-    line = axes.get_lines()[1]  # behind the grey one
+    line = axes.get_lines()[2]  # behind two grey ones
     np.testing.assert_allclose(line.get_ydata(), 100 * np.array(bins["accuracy"]))
     (band,) = axes.collections
     heights = band.get_paths()[0].vertices[:, 1]

@@ -10,6 +10,7 @@ from rope_lab import plots
 from rope_lab.evaluation.article import STEPS, SUFFIXES, WINDOWS
 from rope_lab.evaluation.claims import has_learned_to_copy, kinds
 from rope_lab.evaluation.combine import model_labels, of_model
+from rope_lab.evaluation.findings import plain_row
 from rope_lab.evaluation.gaps import loss_increase, row_gaps
 from rope_lab.evaluation.results import NATURAL, Results, cell, truncated_row
 from rope_lab.logic import logic_from_dict
@@ -62,31 +63,37 @@ def _ablations(results: Results, folder: Path) -> dict[str, Path]:
 
 def _positions(results: Results, folder: Path) -> dict[str, Path]:
     """A picture per kind of text and model; models of few rows share one."""
-    many = [m for m in model_labels(results) if len(_shown(results, m)) > _MANY]
-    few = [m for m in model_labels(results) if m not in many]
+    models = model_labels(results)
+    many = [m for m in models if len(_shown(results, m)) > _MANY]
     figures = {}
     for kind in kinds(results):
-        for number, model in enumerate(many):
-            if kind == NATURAL or has_learned_to_copy(results, model):
-                for part, labels in enumerate(_chunks(_shown(results, model))):
-                    caption = f"Accuracy by position, {kind} text, model {model!r}."
-                    caption += f" Part {part + 1}." if part else ""
-                    name = f"accuracy-{kind.replace(' ', '-')}-{number}{'abc'[part]}"
-                    figures[caption] = plots.accuracy_by_position(
-                        of_model(results, model), folder / f"{name}.png", kind, labels
-                    )
-        chosen = [m for m in few if kind == NATURAL or has_learned_to_copy(results, m)]
-        labels = [label for m in chosen for label in _shown(results, m)]
+        copying = [
+            m for m in models if kind == NATURAL or has_learned_to_copy(results, m)
+        ]
+        stem = f"accuracy-{kind.replace(' ', '-')}"
+        for model in copying:
+            if model not in many:
+                continue
+            for part, labels in enumerate(_chunks(_shown(results, model)), start=1):
+                caption = f"Accuracy by position, {kind} text, model {model!r}, {part}."
+                path = folder / f"{stem}-{models.index(model)}-{part}.png"
+                figures[caption] = plots.accuracy_by_position(
+                    of_model(results, model), path, kind, labels
+                )
+        labels = [n for m in copying if m not in many for n in _shown(results, m)]
+        caption = f"Accuracy by position, {kind} text, models with rows of their own."
         if labels:
-            caption = f"Accuracy by position, {kind} text, encodings trained from the "
-            caption += "start; grey: the baseline and its truncated context."
-            name = f"accuracy-{kind.replace(' ', '-')}-trained.png"
-            first = of_model(results, model_labels(results)[0])["rows"]
-            rows = [r for r in results["rows"] if not r["truncated"] or r in first]
             figures[caption] = plots.accuracy_by_position(
-                {**results, "rows": rows}, folder / name, kind, labels
+                _one_reference(results), folder / f"{stem}-others.png", kind, labels
             )
     return figures
+
+
+def _one_reference(results: Results) -> Results:
+    """The results with the first truncated row alone."""
+    first = truncated_row(results)
+    rows = [r for r in results["rows"] if not r["truncated"] or r is first]
+    return {**results, "rows": rows}
 
 
 def _gaps(results: Results, folder: Path) -> dict[str, Path]:
@@ -118,8 +125,9 @@ def _critical_dimension(results: Results, label: str) -> int:
 
 
 def _shown(results: Results, model: str) -> list[str]:
-    rows = of_model(results, model)["rows"]
-    return [row["label"] for row in rows if not row["truncated"]]
+    """Labels of a model's rows that are no grey reference of the table."""
+    rows, plain = of_model(results, model)["rows"], plain_row(results)
+    return [row["label"] for row in rows if not row["truncated"] and row is not plain]
 
 
 def _chunks(labels: list[str]) -> list[list[str]]:

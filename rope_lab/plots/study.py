@@ -10,7 +10,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from rope_lab.evaluation import results as lookup
-from rope_lab.evaluation.findings import ordered_rows
+from rope_lab.evaluation.findings import ordered_rows, plain_row
 from rope_lab.plots.curves import _bounds, _multiples
 from rope_lab.plots.style import GREY, PathLike, save, series
 
@@ -33,23 +33,19 @@ def accuracy_by_position(
       path: PNG file to write.
       kind: of text.
       labels: rows to show, by default all.
-
-    Raises:
-      ValueError: none of the labels is there.
     """
-    length = max(results["lengths"])
+    length, plain = max(results["lengths"]), plain_row(results)
     curves = {}
     for row in ordered_rows(results):
         bins = lookup.cell(row, length, kind)["by_position"]["equal"]
-        if labels is None or row["truncated"] or row["label"] in labels:
+        reference = row["truncated"] or row is plain
+        if labels is None or reference or row["label"] in labels:
             curves[row["label"]] = {
                 "edges": bins["edges"],
                 "loss": _percent(bins["accuracy"]),  # what a panel draws
                 "low": _percent(bins.get("accuracy_low", [None])),
                 "high": _percent(bins.get("accuracy_high", [None])),
             }
-    if not curves:
-        raise ValueError(f"results has none of the rows {list(labels or [])}")
     high = max(max(bins["loss"]) for bins in curves.values())
     return _multiples(results, curves, ACCURACY, (0, 1.05 * high), path)
 

@@ -14,4 +14,6 @@ class DataConfig:
     seed: int = 0  # order of documents and sequences; never the held-out split
     held_out_fraction: float = 0.1  # share of documents never trained on
     repeat_fraction: float = 0.0  # share of sequences that repeat one passage
+    repeat_shortest: int | None = None  # tokens of such a passage; None: length // 8
+    repeat_random: float = 0.0  # share of such passages that are random tokens
     data_dir: str | None = None  # None: $ROPE_LAB_DATA, else ~/.cache/rope_lab

@@ -14,7 +14,8 @@ follows, for every epoch:
 - the last sequence is padded: segment 0, weight 0, token 0.
 
 With `repeat_fraction` r, sequences of one repeated passage are added until they are
-the share r of an epoch; the others stay as they were.
+the share r of an epoch; the others stay as they were. The share `repeat_random` of them
+repeats random tokens in place of text: nothing but copying predicts those.
 """
 
 import dataclasses
@@ -51,10 +52,14 @@ class PackedSequences:
       seed: of the order of documents and sequences, and of the repeated passages.
       length: tokens per sequence.
       repeat_fraction: share of the sequences, in [0, 1), that are one passage of
-        length//8 to length//2 tokens (the whole document, if that is shorter) from
-        inside a document, repeated to fill the sequence, without BOS, every target
+        repeat_shortest to length//2 tokens (the whole document, if that is shorter)
+        from inside a document, repeated to fill the sequence, without BOS, every target
         with weight 1.
       data_dir: where the tokens are stored; None means beside the corpus.
+      repeat_shortest: tokens, at most length//2; None means length//8. A model learns
+        to copy sooner from long passages, whose tokens alone say little.
+      repeat_random: share of the passages, in [0, 1], that are uniformly random tokens,
+        BOS never.
 
     Attributes:
       identity: everything the sequences depend on, as plain JSON.
@@ -71,8 +76,12 @@ class PackedSequences:
         length: int,
         repeat_fraction: float = 0.0,
         data_dir: str | os.PathLike | None = None,
+        *,
+        repeat_shortest: int | None = None,
+        repeat_random: float = 0.0,
     ):
         _check(corpus, split, length, repeat_fraction)
+        _check_passages(length, repeat_fraction, repeat_shortest, repeat_random)
         self.corpus, self.tokenizer, self.length = corpus, tokenizer, length
         self.identity = {
             "corpus": corpus.name,
@@ -83,7 +92,11 @@ class PackedSequences:
             "seed": seed,
             "length": length,
             "repeat_fraction": repeat_fraction,
+            "repeat_shortest": repeat_shortest or length // 8,
+            "repeat_random": repeat_random,
         }
+        self._shortest = repeat_shortest or length // 8
+        self._random = repeat_random
         self._seed, self._bos = seed, tokenizer.bos_id
         store = token_store(corpus, tokenizer, data_dir)
         self._tokens, self._offsets = store.tokens, store.offsets
@@ -105,7 +118,7 @@ class PackedSequences:
         which = int(epoch.order[place])
         if which < self._packed:
             return self._packed_sequence(epoch, which)
-        return self._repeated_sequence(epoch, which - self._packed)
+        return self._repeated_sequence(epoch, number, which - self._packed)
 
     def _plan(self, number: int) -> _Epoch:
         order = permutation(len(self._documents), Purpose.DOCUMENTS, self._seed, number)
@@ -145,18 +158,14 @@ class PackedSequences:
             filled, place, index = filled + take, place + take, index + 1
         return batch
 
-    def _repeated_sequence(self, epoch: _Epoch, which: int) -> dict[str, np.ndarray]:
+    def _repeated_sequence(
+        self, epoch: _Epoch, number: int, which: int
+    ) -> dict[str, np.ndarray]:
         length_draw, place_draw = (int(draw) for draw in epoch.repeats[which])
-        shortest, longest = self.length // 8, self.length // 2
-        size = shortest + length_draw % (longest - shortest + 1)
-        place = place_draw % self.tokens_per_epoch
-        index = int(np.searchsorted(epoch.ends, place, side="right"))
-        document = int(epoch.documents[index])
-        first, end = int(self._offsets[document]) + 1, int(self._offsets[document + 1])
-        size = min(size, end - first)
-        start = end - int(epoch.ends[index]) + place  # the drawn token, in the store
-        start = min(max(start, first), end - size)
-        passage = self._tokens[start : start + size]
+        size = self._shortest + length_draw % (self.length // 2 - self._shortest + 1)
+        passage = self._random_passage(number, which, size)
+        if passage is None:
+            passage = self._passage(epoch, place_draw, size)
         tokens = np.resize(passage, self.length + 1).astype(np.int32)
         return {
             "inputs": tokens[:-1],
@@ -165,6 +174,28 @@ class PackedSequences:
             "segment_ids": np.ones(self.length, np.int32),
             "weights": np.ones(self.length, np.float32),
         }
+
+    def _random_passage(self, number: int, which: int, size: int) -> np.ndarray | None:
+        """Random tokens, or None where this repeat of the epoch is one of text."""
+        if not self._random:
+            return None
+        key = self._seed, number, which
+        chosen, *drawn = draws(1 + size, Purpose.RANDOM_PASSAGES, *key)
+        if chosen >= self._random * 2.0**64:
+            return None
+        tokens = np.array(drawn) % np.uint64(self.tokenizer.vocab_size - 1)
+        return tokens + (tokens >= self._bos)  # never BOS
+
+    def _passage(self, epoch: _Epoch, place_draw: int, size: int) -> np.ndarray:
+        """`size` tokens from inside one document, the whole one if it is shorter."""
+        place = place_draw % self.tokens_per_epoch
+        index = int(np.searchsorted(epoch.ends, place, side="right"))
+        document = int(epoch.documents[index])
+        first, end = int(self._offsets[document]) + 1, int(self._offsets[document + 1])
+        size = min(size, end - first)
+        start = end - int(epoch.ends[index]) + place  # the drawn token, in the store
+        start = min(max(start, first), end - size)
+        return self._tokens[start : start + size]
 
     def _padding(self) -> dict[str, np.ndarray]:
         keys = ("inputs", "targets", "positions", "segment_ids")
@@ -189,3 +220,18 @@ def _check(corpus: Corpus, split: str, length: int, repeat_fraction: float) -> N
             f"the {split} split of corpus {corpus.name!r} has no documents; change "
             "held_out_fraction"
         )
+
+
+def _check_passages(
+    length: int, fraction: float, shortest: int | None, random: float
+) -> None:
+    if not fraction and (shortest is not None or random):
+        raise ValueError(
+            "repeat_shortest and repeat_random mean nothing without repeat_fraction"
+        )
+    if shortest is not None and not 1 <= shortest <= length // 2:
+        raise ValueError(
+            f"repeat_shortest is {shortest} tokens; give 1 to length//2 = {length // 2}"
+        )
+    if not 0 <= random <= 1:
+        raise ValueError(f"repeat_random is {random}; give a number in [0, 1]")

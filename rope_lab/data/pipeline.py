@@ -22,7 +22,14 @@ def packed_sequences(config: DataConfig, split: str = "train") -> PackedSequence
     corpus = load_corpus(config.corpus, config.data_dir, config.held_out_fraction)
     tokenizer = load_tokenizer(config.tokenizer, corpus)
     return PackedSequences(
-        corpus, tokenizer, split, config.seed, config.length, config.repeat_fraction
+        corpus,
+        tokenizer,
+        split,
+        config.seed,
+        config.length,
+        config.repeat_fraction,
+        repeat_shortest=config.repeat_shortest,
+        repeat_random=config.repeat_random,
     )
 
 

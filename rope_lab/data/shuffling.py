@@ -17,6 +17,7 @@ class Purpose(enum.IntEnum):
     SEQUENCES = 2
     REPEATS = 3
     WINDOWS = 4
+    RANDOM_PASSAGES = 5
     PREFIXES = 5
 
 

@@ -80,7 +80,7 @@ def upgraded(meta: dict[str, Any], folder: Path) -> dict[str, Any]:
             f"checkpoint {folder} has schema version {version}; this rope_lab reads "
             f"1 to {SCHEMA_VERSION}: install the version that wrote it"
         )
-    return _from_version_1(meta) if version == 1 else meta
+    return _with_data_options(_from_version_1(meta) if version == 1 else meta)
 
 
 def _from_version_1(meta: dict[str, Any]) -> dict[str, Any]:
@@ -93,6 +93,15 @@ def _from_version_1(meta: dict[str, Any]) -> dict[str, Any]:
             model["qk_norm"] = "rms" if model.get("qk_norm") else "none"
     if config.get("training"):
         config["training"]["optimizer"] = "adamw"
+    return meta
+
+
+def _with_data_options(meta: dict[str, Any]) -> dict[str, Any]:
+    """Options of repeated passages that came later, as everyone had them before."""
+    data = meta["config"].get("data") or {}
+    if "repeat_fraction" in data and "repeat_random" not in data:
+        meta = copy.deepcopy(meta)
+        meta["config"]["data"] |= {"repeat_shortest": None, "repeat_random": 0.0}
     return meta
 
 

@@ -245,6 +245,35 @@ def test_the_declared_share_of_sequences_repeats_one_passage(fraction, tmp_path)
     assert len({period_of(one) for one in repeated}) > 1
 
 
+def test_passages_have_the_shortest_length_asked_for(corpus):
+    options = {"length": 64, "repeat_fraction": 0.6, "repeat_random": 1.0}
+    source = packed(corpus, repeat_shortest=30, **options)
+    sequences = [one for number in range(20) for one in epoch_of(source, number)]
+    periods = {period_of(one) for one in sequences}
+    assert {p for p in periods if p <= 32} == {30, 31, 32}
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_the_declared_share_of_repeats_is_of_random_tokens(share, corpus):
+    options = {"length": 64, "repeat_fraction": 0.8, "repeat_random": share}
+    source = packed(corpus, **options)
+    text = "".join(corpus.documents("train"))
+    random, repeats = [], 0
+    for number in range(20):
+        for one in epoch_of(source, number):
+            if (period := period_of(one)) <= 32 and np.all(one["weights"] == 1):
+                repeats += 1
+                passage = one["inputs"][:period]
+                if source.tokenizer.decode(passage) not in text:
+                    random.append(passage)
+    spread = np.sqrt(share * (1 - share) / repeats)
+    assert len(random) / repeats == pytest.approx(share, abs=4 * spread + 1e-9)
+    tokens = np.concatenate(random)
+    assert BOS not in tokens and len(np.unique(tokens)) > 200
+    again = packed(corpus, **options)
+    assert [digest(source[n]) for n in range(9)] == [digest(again[n]) for n in range(9)]
+
+
 def test_repeats_are_added_and_take_nothing_away(corpus):
     plain = {digest(one) for one in epoch_of(packed(corpus))}
     mixed = [digest(one) for one in epoch_of(packed(corpus, repeat_fraction=0.4))]
@@ -317,6 +346,9 @@ def test_reading_a_sequence_takes_microseconds(tmp_path):
         ({"split": "test"}, "expected one of train, held_out"),
         ({"repeat_fraction": 1.0}, "repeat_fraction is 1.0"),
         ({"repeat_fraction": 0.5, "length": 7}, "at least 8"),
+        ({"repeat_random": 0.5}, "mean nothing without repeat_fraction"),
+        ({"repeat_fraction": 0.5, "repeat_shortest": 9}, "length//2 = 8"),
+        ({"repeat_fraction": 0.5, "repeat_random": 2.0}, "repeat_random is 2.0"),
     ],
 )
 def test_wrong_arguments_are_refused(options, message, corpus):

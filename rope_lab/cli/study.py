@@ -163,12 +163,13 @@ def _describe_run(config, models, measured, workdir: Path) -> dict[str, Any]:
 def _describe(model: _Model, source: PackedSequences) -> dict[str, Any]:
     """What a model was trained on, for the caption."""
     training, data = model.training.training, model.training.data
-    sequences = training.num_steps * data.batch_size
+    sequences, first = training.num_steps * data.batch_size, data.repeat_first
+    repeated = first + max(sequences - first, 0) * data.repeat_fraction
     return {
         "parameters": count_parameters(load_checkpoint(model.folder).params),
         "tokens": sequences * data.length,
-        "epochs": round(sequences / source.sequences_per_epoch, 3),
-        "repeated share": data.repeat_fraction,
+        "epochs": round(max(sequences - first, 0) / source.sequences_per_epoch, 3),
+        "repeated share": round(min(repeated / sequences, 1.0), 3),
         "seeds": {"parameters": model.training.seed, "data": data.seed},
         "config": dataclasses.asdict(model.training),
     }

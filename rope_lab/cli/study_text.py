@@ -217,10 +217,27 @@ def making(results: Results) -> list[str]:
         f"Commit {run['commit']}; {machine['cores']} cores, {machine['architecture']}, "
         f"JAX on {devices}; {seconds / 3600:.1f} hours in all. Corpus "
         f"{data['corpus']} ({data['corpus_checksum'][:12]}), "
-        f"{data['tokens per epoch']:,} tokens per epoch; a share of "
-        f"{data['repeat_fraction']:g} of the training sequences repeats one passage. "
+        f"{data['tokens per epoch']:,} tokens per epoch. {_repeats(results)} "
         "Raw results: [results.json](results.json).",
     ]
+
+
+def _repeats(results: Results) -> str:
+    """Which of the training sequences repeat one passage."""
+    data = results["run"]["data"]
+    share = max(model["repeated share"] for model in results["run"]["models"].values())
+    length = data["length"]
+    told = (
+        f"So that copying is learned at this size, a share of {share:.2f} of the "
+        f"training sequences repeats one passage of {data['repeat_shortest']} to "
+        f"{length // 2} tokens within the training length: "
+    )
+    if data["repeat_first"]:
+        told += f"the first {data['repeat_first']:,}, of random tokens; then "
+    return told + (
+        f"{data['repeat_fraction']:g} of them, {data['repeat_random']:g} of those of "
+        "random tokens."
+    )
 
 
 def costs(results: Results) -> Iterable[list[str]]:

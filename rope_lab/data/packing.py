@@ -15,7 +15,8 @@ follows, for every epoch:
 
 With `repeat_fraction` r, sequences of one repeated passage are added until they are
 the share r of an epoch; the others stay as they were. The share `repeat_random` of them
-repeats random tokens in place of text: nothing but copying predicts those.
+repeats random tokens in place of text: nothing but copying predicts those. The first
+epoch begins after `repeat_first` sequences of that kind alone.
 """
 
 import dataclasses
@@ -60,6 +61,8 @@ class PackedSequences:
         to copy sooner from long passages, whose tokens alone say little.
       repeat_random: share of the passages, in [0, 1], that are uniformly random tokens,
         BOS never.
+      repeat_first: sequences of such random passages before the first epoch: a small
+        model that sees nothing else for a while learns to copy ten times sooner.
 
     Attributes:
       identity: everything the sequences depend on, as plain JSON.
@@ -79,9 +82,11 @@ class PackedSequences:
         *,
         repeat_shortest: int | None = None,
         repeat_random: float = 0.0,
+        repeat_first: int = 0,
     ):
         _check(corpus, split, length, repeat_fraction)
-        _check_passages(length, repeat_fraction, repeat_shortest, repeat_random)
+        repeats = repeat_fraction > 0 or repeat_first > 0
+        _check_passages(length, repeats, repeat_shortest, repeat_random, repeat_first)
         self.corpus, self.tokenizer, self.length = corpus, tokenizer, length
         self.identity = {
             "corpus": corpus.name,
@@ -94,9 +99,10 @@ class PackedSequences:
             "repeat_fraction": repeat_fraction,
             "repeat_shortest": repeat_shortest or length // 8,
             "repeat_random": repeat_random,
+            "repeat_first": repeat_first,
         }
         self._shortest = repeat_shortest or length // 8
-        self._random = repeat_random
+        self._random, self._first = repeat_random, repeat_first
         self._seed, self._bos = seed, tokenizer.bos_id
         store = token_store(corpus, tokenizer, data_dir)
         self._tokens, self._offsets = store.tokens, store.offsets
@@ -113,7 +119,9 @@ class PackedSequences:
     def __getitem__(self, n: int) -> dict[str, np.ndarray]:
         if n < 0:
             raise IndexError(f"sequence {n} is asked for; they are numbered from 0")
-        number, place = divmod(n, self.sequences_per_epoch)
+        if n < self._first:
+            return self._filled(self._random_tokens(Purpose.FIRST_PASSAGES, n))
+        number, place = divmod(n - self._first, self.sequences_per_epoch)
         epoch = self._epoch(number)
         which = int(epoch.order[place])
         if which < self._packed:
@@ -162,10 +170,28 @@ class PackedSequences:
         self, epoch: _Epoch, number: int, which: int
     ) -> dict[str, np.ndarray]:
         length_draw, place_draw = (int(draw) for draw in epoch.repeats[which])
-        size = self._shortest + length_draw % (self.length // 2 - self._shortest + 1)
-        passage = self._random_passage(number, which, size)
-        if passage is None:
-            passage = self._passage(epoch, place_draw, size)
+        key = Purpose.RANDOM_PASSAGES, number, which
+        if self._random and self._share_of(*key) < self._random:
+            return self._filled(self._random_tokens(*key))
+        return self._filled(self._passage(epoch, place_draw, self._size(length_draw)))
+
+    def _size(self, draw: int) -> int:
+        """Tokens of a passage."""
+        return self._shortest + draw % (self.length // 2 - self._shortest + 1)
+
+    def _share_of(self, purpose: Purpose, *key: int) -> float:
+        """A number in [0, 1) that decides whether a passage is random."""
+        return int(draws(1, purpose, self._seed, *key)[0]) / 2.0**64
+
+    def _random_tokens(self, purpose: Purpose, *key: int) -> np.ndarray:
+        """A passage of uniformly random tokens, never BOS."""
+        drawn = draws(2 + self.length // 2, purpose, self._seed, *key)
+        drawn = drawn[2 : 2 + self._size(int(drawn[1]))]  # the first is `_share_of`'s
+        tokens = drawn % np.uint64(self.tokenizer.vocab_size - 1)
+        return tokens + (tokens >= self._bos)
+
+    def _filled(self, passage: np.ndarray) -> dict[str, np.ndarray]:
+        """The sequence that repeats a passage."""
         tokens = np.resize(passage, self.length + 1).astype(np.int32)
         return {
             "inputs": tokens[:-1],
@@ -174,17 +200,6 @@ class PackedSequences:
             "segment_ids": np.ones(self.length, np.int32),
             "weights": np.ones(self.length, np.float32),
         }
-
-    def _random_passage(self, number: int, which: int, size: int) -> np.ndarray | None:
-        """Random tokens, or None where this repeat of the epoch is one of text."""
-        if not self._random:
-            return None
-        key = self._seed, number, which
-        chosen, *drawn = draws(1 + size, Purpose.RANDOM_PASSAGES, *key)
-        if chosen >= self._random * 2.0**64:
-            return None
-        tokens = np.array(drawn) % np.uint64(self.tokenizer.vocab_size - 1)
-        return tokens + (tokens >= self._bos)  # never BOS
 
     def _passage(self, epoch: _Epoch, place_draw: int, size: int) -> np.ndarray:
         """`size` tokens from inside one document, the whole one if it is shorter."""
@@ -223,11 +238,12 @@ def _check(corpus: Corpus, split: str, length: int, repeat_fraction: float) -> N
 
 
 def _check_passages(
-    length: int, fraction: float, shortest: int | None, random: float
+    length: int, repeats: bool, shortest: int | None, random: float, first: int
 ) -> None:
-    if not fraction and (shortest is not None or random):
+    if not repeats and (shortest is not None or random):
         raise ValueError(
-            "repeat_shortest and repeat_random mean nothing without repeat_fraction"
+            "repeat_shortest and repeat_random mean nothing without repeat_fraction or "
+            "repeat_first"
         )
     if shortest is not None and not 1 <= shortest <= length // 2:
         raise ValueError(
@@ -235,3 +251,8 @@ def _check_passages(
         )
     if not 0 <= random <= 1:
         raise ValueError(f"repeat_random is {random}; give a number in [0, 1]")
+    if first < 0 or (first and length < 8):
+        raise ValueError(
+            f"repeat_first is {first} sequences of {length} tokens; give at least 0, "
+            "of at least 8 tokens"
+        )

@@ -30,6 +30,7 @@ def packed_sequences(config: DataConfig, split: str = "train") -> PackedSequence
         config.repeat_fraction,
         repeat_shortest=config.repeat_shortest,
         repeat_random=config.repeat_random,
+        repeat_first=config.repeat_first,
     )
 
 

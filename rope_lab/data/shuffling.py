@@ -18,6 +18,7 @@ class Purpose(enum.IntEnum):
     REPEATS = 3
     WINDOWS = 4
     RANDOM_PASSAGES = 5
+    FIRST_PASSAGES = 6
     PREFIXES = 5
 
 

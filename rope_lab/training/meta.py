@@ -101,7 +101,8 @@ def _with_data_options(meta: dict[str, Any]) -> dict[str, Any]:
     data = meta["config"].get("data") or {}
     if "repeat_fraction" in data and "repeat_random" not in data:
         meta = copy.deepcopy(meta)
-        meta["config"]["data"] |= {"repeat_shortest": None, "repeat_random": 0.0}
+        options = {"repeat_shortest": None, "repeat_random": 0.0, "repeat_first": 0}
+        meta["config"]["data"] |= options
     return meta
 
 

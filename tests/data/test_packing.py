@@ -274,6 +274,16 @@ def test_the_declared_share_of_repeats_is_of_random_tokens(share, corpus):
     assert [digest(source[n]) for n in range(9)] == [digest(again[n]) for n in range(9)]
 
 
+def test_the_first_epoch_begins_after_sequences_of_random_passages(corpus):
+    options = {"length": 64, "repeat_fraction": 0.4, "repeat_random": 0.5}
+    plain, later = packed(corpus, **options), packed(corpus, repeat_first=7, **options)
+    first = [later[n] for n in range(7)]
+    assert all(8 <= period_of(one) <= 32 for one in first)
+    assert len({digest(one) for one in first}) == 7
+    for n in range(3 * plain.sequences_per_epoch):
+        assert digest(later[7 + n]) == digest(plain[n])
+
+
 def test_repeats_are_added_and_take_nothing_away(corpus):
     plain = {digest(one) for one in epoch_of(packed(corpus))}
     mixed = [digest(one) for one in epoch_of(packed(corpus, repeat_fraction=0.4))]
@@ -349,6 +359,7 @@ def test_reading_a_sequence_takes_microseconds(tmp_path):
         ({"repeat_random": 0.5}, "mean nothing without repeat_fraction"),
         ({"repeat_fraction": 0.5, "repeat_shortest": 9}, "length//2 = 8"),
         ({"repeat_fraction": 0.5, "repeat_random": 2.0}, "repeat_random is 2.0"),
+        ({"repeat_first": -1}, "repeat_first is -1"),
     ],
 )
 def test_wrong_arguments_are_refused(options, message, corpus):

@@ -110,6 +110,8 @@ def heading(threads: int) -> dict[str, Any]:
         "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "threads": threads,
+        # Who else computes meanwhile belongs to a figure as much as the machine.
+        "load_average": round(os.getloadavg()[0], 1),
         "machine": machine(),
     }
 
@@ -132,10 +134,13 @@ def describe(record: Mapping[str, Any]) -> str:
     where, versions = record["machine"], record["machine"]["versions"]
     known = [f"{name} {version}" for name, version in versions.items() if version]
     device = "" if where["device"] == "cpu" else f", {where['device']}"
+    load = record.get("load_average")
+    others = "" if load is None else f", load {load} at its start"
     code = re.sub("([0-9a-f]{12})[0-9a-f]*", r"\1", record["commit"] or "unknown")
     return (
         f"{record['date']}, commit {code}, "
-        f"{where['cpu']} ({where['cores']} cores, {record['threads']} used){device}; "
+        f"{where['cpu']} ({where['cores']} cores, {record['threads']} used{others})"
+        f"{device}; "
         f"{', '.join(known)}. `{record['command']}`"
     )
 

@@ -19,10 +19,9 @@ SCALE = 8  # length it is read at / training length
 HEAD_DIM = 32
 HEADS = 4
 LOG_N = {"log_n": "train", "train_length": TRAIN_LENGTH}
-NOT_BUILT = "the model has no such normalisation"
 MISSING = {
-    f"{name}{log_n}": NOT_BUILT
-    for name in ("KeyNorm", "QueryNorm", "Cosine attention")
+    f"{name}{log_n}": "the model has no such normalisation"
+    for name in ("QueryNorm", "Cosine attention")
     for log_n in ("", ", log n")
 }
 SHAPE = (SCALE, HEAD_DIM, TRAIN_LENGTH)
@@ -75,8 +74,12 @@ def get_config() -> ConfigDict:
 
 def models() -> list[dict]:
     """The article's first; then Resonance, then encodings trained from the start."""
-    rope = {"name": "rope"}
+    rope, heads = {"name": "rope"}, {"num_heads": HEADS}
+    keys = {"model": {"qk_norm": "keys"}}
     inverse = {"name": "leaky_rerope", "window": TRAIN_LENGTH // 4, "step": 1 / 16}
+    inverse |= LOG_N
+    drawn = {"name": "randomized", "draw_from": 2 * SCALE * TRAIN_LENGTH}
+    hwfa2 = {"name": "hwfa2", "window": 32}
     return [
         model("RoPE", rope, rows.without_log_n(*SHAPE)),
         model("RoPE, log n", rope | LOG_N, rows.with_log_n(*SHAPE)),
@@ -84,18 +87,32 @@ def models() -> list[dict]:
             {"label": "HWFA", "layers": hwfa()},
             {"label": "Resonance HWFA", "layers": hwfa(resonance=True)},
         ]),
-        model("Inverse Leaky, log n", inverse | LOG_N, [
+        model("Inverse Leaky, log n", inverse, [
             {"label": "Inverse Leaky, log n", **rope, **LOG_N},
         ]),
         model("Resonance RoPE", rope | {"resonance": True},
               rows.resonant(*SHAPE, suffix=", from the start")),
-        own("ALiBi", {"name": "alibi", "num_heads": HEADS}),
+        own("KeyNorm", rope, **keys),
+        own("KeyNorm, log n", rope | LOG_N, **keys),
+        own("ALiBi", {"name": "alibi"} | heads),
         own("NoPE", {"name": "nope"}),
+        own("T5", {"name": "t5"} | heads),
+        own("FIRE", {"name": "fire"} | heads),
+        own("KERPLE, logarithmic", {"name": "kerple_log"} | heads),
+        own("xPos", {"name": "xpos"}),
+        model("Randomized", drawn, [
+            {"label": "Randomized, drawn at test", **drawn},
+            {"label": "Randomized, even at test", **drawn, "at_test": "even"},
+        ]),
         model("HWFA, Resonance", hwfa(resonance=True), [
             {"label": "Resonance HWFA, from the start",
              "layers": hwfa(resonance=True)},
         ]),
-        model("Inverse Leaky, base 80000, log n", inverse | LOG_N | {"base": 8e4}, [
+        model("HWFA2", hwfa2, [
+            {"label": "HWFA2, ReRoPE w=L/2", **hwfa2, "rerope_window": "trained/2"},
+        ]),
+        own("KERPLE, power", {"name": "kerple_power"} | heads),
+        model("Inverse Leaky, base 80000, log n", inverse | {"base": 8e4}, [
             {"label": "Inverse Leaky, base 80000, log n", **rope, **LOG_N,
              "base": 8e4},
         ]),

@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from rope_lab.cli import config as schema
-from rope_lab.cli.main import reader_of
+from rope_lab.cli.main import STUDY, reader_of
 from rope_lab.cli.specs import resolve
 from rope_lab.evaluation.article import ARTICLE
 from rope_lab.model import ModelConfig, build_logic
@@ -67,13 +67,18 @@ def test_a_config_holds_what_its_experiment_reads_and_nothing_else(path):
 
 @every_file
 def test_the_encodings_of_a_config_can_be_built(path):
-    specs = encodings(load(path).to_dict())
+    values = load(path).to_dict()
+    model, trained = MODEL, 128
+    if reader_of(experiment_of(path), values) == STUDY:
+        model = ModelConfig(vocab_size=257, **values["model"])
+        trained = values["data"]["length"]
+    specs = encodings(values)
     assert specs
     for spec in specs:
         options = {
             key: value for key, value in spec.items() if key not in ("label", "model")
         }
-        build_logic(resolve(options, trained=128, measured=1024), MODEL)
+        build_logic(resolve(options, trained, 8 * trained), model)
 
 
 @every_file
@@ -96,8 +101,9 @@ def test_the_rows_of_the_gated_attention_configs_are_read_from_their_docstrings(
         assert ["model.qk_norm=keys"] in offered
 
 
-def test_the_rows_of_the_article_are_in_the_small_study():
-    values = load(ROOT / "configs" / "rerope_small.py").to_dict()
+@pytest.mark.parametrize("size", ["small", "100m"])
+def test_the_rows_of_the_article_are_in_its_study(size):
+    values = load(ROOT / "configs" / f"rerope_{size}.py").to_dict()
     labels = [row["label"] for model in values["trained"] for row in model["rows"]]
     assert len(set(labels)) == len(labels)
     assert set(ARTICLE) - set(labels) - set(values["missing"]) == set()

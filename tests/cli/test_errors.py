@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from rope_lab.cli.main import main, run_experiment
+from rope_lab.cli.main import EXPERIMENTS, main, run_experiment
 from rope_lab.training import Checkpoints
 
 
@@ -140,4 +140,4 @@ def test_the_traceback_comes_when_asked_for(capsys, settings, write_config, tmp_
 def test_an_unknown_experiment_lists_the_known(capsys):
     with pytest.raises(SystemExit):
         main(["rope-lab", "pretrian"])
-    assert "pretrain, finetune, extrapolate, demo" in capsys.readouterr().err
+    assert ", ".join(EXPERIMENTS) in capsys.readouterr().err

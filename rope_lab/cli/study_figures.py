@@ -55,10 +55,18 @@ def _ablations(results: Results, folder: Path) -> dict[str, Path]:
         if curves:
             caption = f"Accuracy at the longest length against {xlabel}."
             path = folder / f"accuracy-against-{name}.png"
+            drawn = {label for points in curves.values() for label in points.values()}
             figures[caption] = plots.accuracy_against(
-                results, curves, path, xlabel, references
+                results, curves, path, xlabel, references, _countable(results, drawn)
             )
     return figures
+
+
+def _countable(results: Results, labels: set[str]) -> list[str]:
+    """Kinds of text on which the models of all these rows count."""
+    models = {row["model"] for row in results["rows"] if row["label"] in labels}
+    copying = all(has_learned_to_copy(results, model) for model in models)
+    return [kind for kind in kinds(results) if kind == NATURAL or copying]
 
 
 def _positions(results: Results, folder: Path) -> dict[str, Path]:

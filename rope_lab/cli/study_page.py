@@ -74,6 +74,7 @@ def _gates(results: Results) -> Iterable[list[str]]:
 
 def _article_table(results: Results, labels: Sequence[str]) -> str:
     kinds, short = claims.kinds(results), results["train_length"]
+    gaps = _mean_gaps(results)
     head = ["row", "article: 512", "4096 repeated", "4096 natural", f"here: {short}"]
     head += [f"{max(results['lengths'])} {kind}" for kind in kinds]
     lines = []
@@ -82,13 +83,14 @@ def _article_table(results: Results, labels: Sequence[str]) -> str:
         line = [label, *(f"{value:.2f}" for value in published)]
         line.append(_accuracy(results, row, short, NATURAL))
         line += [_longest(results, row, kind) for kind in kinds]
-        lines.append(line + _losses(results, row))
-    return _table(head + ["loss", "beyond L: loss minus truncated"], lines)
+        lines.append([*line, *_losses(results, row), gaps.get(label, "–")])
+    head += ["loss", "beyond L: loss minus truncated", "feature gap"]
+    return _table(head, lines)
 
 
 def _others_table(results: Results, labels: Sequence[str]) -> str:
     kinds, short = claims.kinds(results), results["train_length"]
-    gaps = row_gaps(results)
+    gaps = _mean_gaps(results)
     head = ["row", "trained as", str(short)]
     head += [f"{max(results['lengths'])} {kind}" for kind in kinds]
     head += ["loss", "beyond L: loss minus truncated", "feature gap"]
@@ -97,9 +99,13 @@ def _others_table(results: Results, labels: Sequence[str]) -> str:
         row = _rows(results)[label]
         line = [label, row["model"], _accuracy(results, row, short, NATURAL)]
         line += [_longest(results, row, kind) for kind in kinds]
-        gap = f"{np.mean(gaps[label]):.3f}" if label in gaps else "–"
-        lines.append([*line, *_losses(results, row), gap])
+        lines.append([*line, *_losses(results, row), gaps.get(label, "–")])
     return _table(head, lines)
+
+
+def _mean_gaps(results: Results) -> dict[str, str]:
+    gaps = row_gaps(results)
+    return {label: f"{np.mean(values):.3f}" for label, values in gaps.items()}
 
 
 def _longest(results: Results, row: dict[str, Any], kind: str) -> str:

@@ -215,11 +215,17 @@ def making(results: Results) -> list[str]:
     return [
         f"```\n{run['command']}\n```",
         f"Commit {run['commit']}; {machine['cores']} cores, {machine['architecture']}, "
-        f"JAX on {devices}; {seconds / 3600:.1f} hours in all. Corpus "
+        f"JAX on {devices}; {seconds / 3600:.1f} hours in all. {_seeds(run)} Corpus "
         f"{data['corpus']} ({data['corpus_checksum'][:12]}), "
         f"{data['tokens per epoch']:,} tokens per epoch. {_repeats(results)} "
         "Raw results: [results.json](results.json).",
     ]
+
+
+def _seeds(run: dict[str, Any]) -> str:
+    seeds = {tuple(model["seeds"].items()) for model in run["models"].values()}
+    told = [", ".join(f"{what} {seed}" for what, seed in pairs) for pairs in seeds]
+    return f"Seeds: {'; '.join(sorted(told))}."
 
 
 def _repeats(results: Results) -> str:

@@ -56,6 +56,7 @@ def accuracy_against(
     path: PathLike,
     xlabel: str,
     references: Sequence[str] = (),
+    kinds: Sequence[str] = (lookup.NATURAL, lookup.REPEATED, lookup.FAR_REPEATED),
 ) -> Path:
     """Accuracy at the longest length against an option; a panel per kind of text.
 
@@ -66,14 +67,11 @@ def accuracy_against(
       path: PNG file to write.
       xlabel: the option, with its unit.
       references: labels of rows without the option, drawn as level lines.
+      kinds: of text, those that were not measured left out.
     """
     length = max(results["lengths"])
     rows = {row["label"]: row for row in results["rows"]}
-    kinds = [
-        kind
-        for kind in (lookup.NATURAL, lookup.REPEATED, lookup.FAR_REPEATED)
-        if kind in results["targets"][str(length)]
-    ]
+    kinds = [kind for kind in kinds if kind in results["targets"][str(length)]]
 
     def draw(figure: Figure) -> None:
         grid = figure.subplots(len(kinds), 1, sharex=True, squeeze=False).ravel()

@@ -63,6 +63,14 @@ class PretrainConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepConfig(PretrainConfig):
+    """`experiments.sweep`: a `PretrainConfig` and which of its keys vary."""
+
+    grid: str = ""  # --grid: "key=[value,value],key=[...]", see cli/grid.py
+    workers: int = 1  # --workers: processes at once
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
     """`experiments.finetune`: a checkpoint, a new logic, more training."""
 

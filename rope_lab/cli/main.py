@@ -22,12 +22,14 @@ EXPERIMENTS = {
     "pretrain": ("rope_lab.cli.pretrain:pretrain", "PretrainConfig"),
     "finetune": ("rope_lab.cli.finetune:finetune", "FinetuneConfig"),
     "extrapolate": ("rope_lab.cli.extrapolate:extrapolate", "ExtrapolateConfig"),
+    "sweep": ("rope_lab.cli.sweep:sweep", "SweepConfig"),
     "posgen": ("rope_lab.cli.posgen:posgen", "PosGenStudyConfig"),
     "demo": ("rope_lab.cli.demo:demo", "DemoConfig"),
 }
 # The same command over a config that says which models to train first.
 STUDY = ("rope_lab.cli.study:study", "StudyConfig")
 _OVERRIDE = "--config."
+_SHORT = {"sweep": ("--grid", "--workers")}  # for --config.grid, --config.workers
 _WRONG_INPUT = (ValueError, OSError, NotImplementedError)
 
 
@@ -51,7 +53,7 @@ def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
     )
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
     flags.DEFINE_bool("traceback", False, "show where errors arise", flag_values=values)
-    argv = list(sys.argv if argv is None else argv)
+    argv = _spelled_out(name, list(sys.argv if argv is None else argv))
     with_traceback = any(arg in ("--traceback", "-traceback") for arg in argv)
     if any(arg in ("-h", "--help") for arg in argv):
         print(f"{importlib.import_module(_module(name)).__doc__}\n\n{values}")
@@ -93,6 +95,18 @@ def _parse(
     function, dataclass = reader_of(name, plain)
     config = config_module.read(getattr(config_module, dataclass), plain)
     return function, config, values.workdir
+
+
+def _spelled_out(name: str, argv: list[str]) -> list[str]:
+    """--grid=... and --grid ... as the override that they stand for."""
+    rest, long = iter(argv), []
+    for arg in rest:
+        option, equals, value = arg.partition("=")
+        if option in _SHORT.get(name, ()):
+            value = value if equals else next(rest, "")
+            arg = f"{_OVERRIDE}{option.removeprefix('--')}={value}"
+        long.append(arg)
+    return long
 
 
 def _read_flags(values: flags.FlagValues, argv: Sequence[str]) -> Sequence[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from rope_lab.cli.config import PretrainConfig, ValidationConfig
 from rope_lab.data import PackedSequences, evaluation_windows, packed_sequences
 from rope_lab.evaluation import per_token
-from rope_lab.model import build_logic, count_parameters, init_model
+from rope_lab.model import ModelConfig, build_logic, count_parameters, init_model
 from rope_lab.training import (
     Checkpoints,
     MetricsWriter,
@@ -33,13 +33,7 @@ def pretrain(config: PretrainConfig, workdir: str | Path) -> TrainState:
     model_config = config.model.model_config(source.tokenizer.vocab_size)
     logic = build_logic(config.model.logic, model_config)
     graphdef, params = init_model(model_config, config.seed, logic)
-    meta = run_meta(
-        dataclasses.asdict(config),
-        dataclasses.asdict(model_config),
-        logic,
-        source.corpus.split_checksum("train"),
-        source.tokenizer.checksum,
-    )
+    meta = pretrain_meta(config, model_config, logic, source)
     describe = (
         f"{count_parameters(params):,} parameters, {source.tokens_per_epoch:,} tokens "
         f"per epoch, {jax.device_count()} {jax.default_backend()} device(s)"
@@ -56,6 +50,19 @@ def pretrain(config: PretrainConfig, workdir: str | Path) -> TrainState:
         workdir,
         describe,
         seed=config.seed,
+    )
+
+
+def pretrain_meta(
+    config: PretrainConfig, model: ModelConfig, logic: Any, source: PackedSequences
+) -> dict[str, Any]:
+    """What the checkpoints of a run say of it."""
+    return run_meta(
+        dataclasses.asdict(config),
+        dataclasses.asdict(model),
+        logic,
+        source.corpus.split_checksum("train"),
+        source.tokenizer.checksum,
     )
 
 

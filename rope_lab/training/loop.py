@@ -72,7 +72,7 @@ def train(
     def every(period: int, step: int) -> bool:
         return step % period == 0 or step == config.num_steps
 
-    with checkpoints.finishing(), _sigterm() as stopped:
+    with checkpoints.finishing(), stopping() as stopped:
         steps = range(start + 1, config.num_steps + 1)
         stream = batches(source, batch_size, start=start)
         for step, batch in zip(steps, stream, strict=False):
@@ -139,7 +139,7 @@ class _Reporter:
 
 
 @contextlib.contextmanager
-def _sigterm() -> Iterator[threading.Event]:
+def stopping() -> Iterator[threading.Event]:
     """An event that SIGTERM sets. Only the main thread can install the handler."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -13,6 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from rope_lab.data import DataConfig, PosGenConfig
+from rope_lab.evaluation.frequency_search import EvolutionSearch, GradientSearch
 from rope_lab.model import ModelConfig
 from rope_lab.training import TrainingConfig
 
@@ -165,6 +166,30 @@ class PosGenStudyConfig:
     )
     validation_every: int = 100  # steps between points of the validation curve
     gain_steps: int = 0  # steps timed side by side and one by one; 0 times none
+    page: str | None = None  # folder of the page; None: <workdir>/page
+    data_dir: str | None = None  # None: $ROPE_LAB_DATA, else ~/.cache/rope_lab
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WavelengthsConfig:
+    """`experiments.wavelengths`: frequencies searched on some tasks, judged on others.
+
+    Tasks and rows are those of `PosGenStudyConfig`. Models train with the first row;
+    differences are to the second.
+    """
+
+    data: PosGenConfig
+    search: list[Any]  # tasks whose validation sequences score candidates
+    held_out: list[Any]  # tasks of the report
+    model: dict[str, Any]  # of `ModelConfig`, without the vocabulary
+    training: TrainingConfig
+    batch_size: int  # sequences
+    encodings: list[Any]  # rows: {"label": ..., "name": ..., **options}
+    search_seeds: list[int]  # of the models that the search scores
+    report_seeds: list[int]  # of those that judge what it found; none of the above
+    gradient: GradientSearch = GradientSearch()
+    evolution: EvolutionSearch = EvolutionSearch()
+    validation_every: int = 100  # steps between points of the validation curve
     page: str | None = None  # folder of the page; None: <workdir>/page
     data_dir: str | None = None  # None: $ROPE_LAB_DATA, else ~/.cache/rope_lab
 

@@ -24,6 +24,7 @@ EXPERIMENTS = {
     "extrapolate": ("rope_lab.cli.extrapolate:extrapolate", "ExtrapolateConfig"),
     "sweep": ("rope_lab.cli.sweep:sweep", "SweepConfig"),
     "posgen": ("rope_lab.cli.posgen:posgen", "PosGenStudyConfig"),
+    "wavelengths": ("rope_lab.cli.wavelengths:wavelengths", "WavelengthsConfig"),
     "demo": ("rope_lab.cli.demo:demo", "DemoConfig"),
 }
 # The same command over a config that says which models to train first.

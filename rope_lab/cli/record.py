@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -43,7 +44,8 @@ def timings(workdir: Path) -> dict[str, float]:
 
 def describe_command(experiment: str) -> str:
     """The command line that repeats this run."""
-    options = [arg for arg in sys.argv if arg.startswith("--")]
+    # From the first option on, so that values after a blank ("--grid ...") stay.
+    options = itertools.dropwhile(lambda arg: not arg.startswith("--"), sys.argv[1:])
     return shlex.join(["python", "-m", f"experiments.{experiment}", *options])
 
 

@@ -13,6 +13,7 @@ from rope_lab.plots.encodings import (
     relative_position_matrices as relative_position_matrices,
 )
 from rope_lab.plots.encodings import wavelengths as wavelengths
+from rope_lab.plots.found import found_wavelengths as found_wavelengths
 from rope_lab.plots.posgen import posgen_accuracy as posgen_accuracy
 from rope_lab.plots.posgen import posgen_validation as posgen_validation
 from rope_lab.plots.study import accuracy_against as accuracy_against

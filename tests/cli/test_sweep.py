@@ -161,4 +161,4 @@ def test_a_cell_that_a_process_left_behind_still_trains_is_waited_for(
     threading.Timer(1.0, finish).start()
     assert sweep(config, tmp_path / "sweep")["cells"][0]["step"] == 6
     printed = capsys.readouterr().err
-    assert "seed-0: waits for the process" in printed and "step 2/6" not in printed
+    assert "seed-0: waits for the process" in printed and "seed-0  step" not in printed

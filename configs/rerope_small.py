@@ -57,6 +57,7 @@ def get_config() -> ConfigDict:
                 "warmup_steps": 120,
                 "log_every": 50,
                 "checkpoint_every": 300,
+                "spike_factor": None,  # the first text after the copies is one
                 "tensorboard": False,
             },
             "validation": {"every": 800, "num_windows": 32},

@@ -1,21 +1,16 @@
 """Flash attention over bands in plain XLA: any platform, memory linear in the length.
 
-Scores exist one tile at a time. A tile that one band holds costs one product, as under
-plain RoPE; only where a boundary cuts a tile are there two. The backward pass walks the
-same tiles and recomputes their probabilities from the log-sum-exp of each query.
+Here the operands are prepared; `walk` goes through the tiles. Keys are turned once and
+kept, as often as there are bands; queries are turned when their tile is walked, and
+values stay where they are: fresh memory costs a page fault for every 4 KiB, more than
+the arithmetic on it.
 
-Keys are turned once and kept, as often as there are bands; queries are turned when
-their tile is walked, and values stay where they are: fresh memory costs a page fault
-for every 4 KiB, more than the arithmetic on it.
-
-Legend: as in `tiles`; besides B batch, H query heads, K key heads, G = H / K, n key
-heads computed at once, D and C head dims of keys and values, P bands.
+Legend: as in `tiles`; besides B batch, H query heads, K key heads, G = H / K, D and C
+head dims of keys and values, P bands.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 
@@ -23,23 +18,20 @@ import jax
 import jax.numpy as jnp
 
 from rope_lab.attention.amplified import key_factors, recentred, with_centres
-from rope_lab.attention.exponential import exp
 from rope_lab.attention.operands import Layout
 from rope_lab.attention.scores import (
     BandScores,
     CallableScores,
     Operands,
-    Place,
-    dot,
     turn_heads,
 )
 from rope_lab.attention.tiles import Tiles, cut_tokens, make_tiles, tile_length
+from rope_lab.attention.walk import walked
 from rope_lab.logic import PositionLogic
 from rope_lab.rotary.exact import is_traced
 
 QUERY_TILE, KEY_TILE = 256, 256  # tokens
 SCORES = 4 * 256 * 256  # scores computed at once: more leave a core's cache
-_LOWEST = -1e30  # below every logit, and finite: differences of two are numbers
 
 
 def tiled(
@@ -68,7 +60,7 @@ def tiled(
     scores = CallableScores(function, q_BTHD.shape[2] // key_heads, key_heads)
     tiles = make_tiles(layout, t, s)
     k = _by_tile(k_BSKD, len(tiles.count_RM), s)[:, :, None]
-    return _walked(scores, q_BTHD, k, v_BSKC, learned, tiles)
+    return _of_turned(scores, q_BTHD, k, v_BSKC, learned, tiles)
 
 
 def _banded(q_BTHD, k_BSKD, v_BSKC, logic, layout, query_tile, key_tile):
@@ -76,7 +68,7 @@ def _banded(q_BTHD, k_BSKD, v_BSKC, logic, layout, query_tile, key_tile):
     lengths = _tile_lengths(q_BTHD, k_BSKD, query_tile, key_tile)
     scores, tiles = _planned(q_BTHD, k_BSKD, logic, layout, *lengths)
     k = _turned_keys(logic, k_BSKD, tiles)
-    return _walked(scores, q_BTHD, k, v_BSKC, logic, tiles)
+    return _of_turned(scores, q_BTHD, k, v_BSKC, logic, tiles)
 
 
 def tiled_over_turned(
@@ -97,7 +89,7 @@ def tiled_over_turned(
     k = jnp.stack([_by_tile(each, rows, tile) for each in keys], axis=2)
     if logic.amplitude is not None:
         k = recentred(logic.amplitude, logic.layout, k, tiles)
-    return _walked(scores, q_BTHD, k, v_BSKC, logic, tiles)
+    return _of_turned(scores, q_BTHD, k, v_BSKC, logic, tiles)
 
 
 def _planned(q_BTHD, k_BSKD, logic, layout: Layout, t: int, s: int):
@@ -123,13 +115,13 @@ def _tile_lengths(q_BTHD, k_BSKD, query_tile: int, key_tile: int) -> tuple[int, 
     return t, tile_length(k_BSKD.shape[1], key_tile)
 
 
-def _walked(scores, q_BTHD, k, v_BSKC, logic, tiles: Tiles) -> jax.Array:
+def _of_turned(scores, q_BTHD, k, v_BSKC, logic, tiles: Tiles) -> jax.Array:
     """[B, T, H, C] from keys that are turned and tiled already."""
     batch, queries, heads, dim = q_BTHD.shape
     rows, _, t = tiles.queries_RMt.shape
     q = cut_tokens(q_BTHD, 1, t).reshape(rows, batch // rows, -1, heads, dim)
     v = _by_tile(v_BSKC, rows, tiles.keys_RNs.shape[-1])
-    out = _attention(scores, Operands(q, k, v, logic), tiles)
+    out = walked(scores, Operands(q, k, v, logic), tiles)
     return out.reshape(batch, -1, *out.shape[3:])[:, :queries]
 
 
@@ -173,165 +165,3 @@ def _hoisted(function, q_BTHD, k_BSKD, query_tile: int, key_tile: int):
     for tokens in (query_tile, key_tile):
         examples.append(jax.ShapeDtypeStruct((1, tokens), jnp.int32))
     return jax.closure_convert(function, *examples)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attention(scores, operands: Operands, tiles: Tiles) -> jax.Array:
-    """[R, B, M*t, H, C], differentiable in the operands [R, ...]."""
-    return _attention_forward(scores, operands, tiles)[0]
-
-
-def _attention_forward(scores, operands: Operands, tiles: Tiles):
-    out, lse = _map_rows(functools.partial(_forward, scores), operands, tiles)
-    return out, (operands, tiles, out, lse)
-
-
-def _attention_backward(scores, saved, dout):
-    operands, tiles, out, lse = saved
-    walk = functools.partial(_backward, scores)
-    slopes = _map_rows(walk, operands, tiles, lse, out, dout)
-    return slopes._replace(logic=jax.tree.map(_sum, slopes.logic)), None
-
-
-_attention.defvjp(_attention_forward, _attention_backward)
-
-
-def _sum(x: jax.Array) -> jax.Array:
-    return x.sum(0)
-
-
-def _map_rows(walk, operands: Operands, tiles: Tiles, *more):
-    """walk(operands, tiles, *more) for each row of positions, one after another."""
-    logic = operands.logic
-
-    def one(row):
-        arrays, tiles, more = row
-        return walk(Operands(*arrays, logic), tiles, *more)
-
-    mapped = (operands[:3], tiles, more)
-    if tiles.count_RM.shape[0] == 1:
-        result = one(jax.tree.map(lambda x: x[0], mapped))
-        return jax.tree.map(lambda x: x[None], result)
-    return jax.lax.map(one, mapped)
-
-
-def _places(scores, x: Operands, tiles: Tiles) -> Place:
-    """Every (batch row, heads at once, query tile), the last the quickest, as arrays"""
-    counts = len(x.q), scores.key_heads // scores.heads, len(tiles.count_RM)
-    b, head, m = jnp.meshgrid(*map(jnp.arange, counts), indexing="ij")
-    return Place(b.ravel(), head.ravel() * scores.heads, m.ravel())
-
-
-def _each_key_tile(tiles: Tiles, at: Place, visit, carry):
-    """visit(run, at, carry) over the key tiles in which query tile at.m has work.
-
-    One loop for each run of the plan: what does not change with the key tile, such as
-    the queries of a band, is read once.
-    """
-    start, runs = 0, tiles.stops_RMQ.shape[-1]
-    for run in range(runs if runs > 3 else 2):  # one band: none of several
-        stop = tiles.stops_RMQ[at.m, run]
-
-        def step(i, carry, run=run):
-            return visit(run, at._replace(n=tiles.order_RMN[at.m, i]), carry)
-
-        carry = jax.lax.fori_loop(start, stop, step, carry)
-        start = stop
-    return carry
-
-
-class _Queries:
-    """Reads and writes one tile of [B, tokens, H, dim] as [n*G, t, dim]."""
-
-    def __init__(self, scores, tiles: Tiles, at: Place):
-        tokens = tiles.queries_RMt.shape[-1]
-        self.start = (at.b, at.m * tokens, at.head * scores.group, 0)
-        self.sizes = (1, tokens, scores.heads * scores.group)
-
-    def read(self, x: jax.Array) -> jax.Array:
-        tile = jax.lax.dynamic_slice(x, self.start, (*self.sizes, x.shape[-1]))
-        return tile[0].swapaxes(0, 1)
-
-    def write(self, x: jax.Array, tile: jax.Array) -> jax.Array:
-        tile = tile.reshape(self.sizes[2], self.sizes[1], -1).swapaxes(0, 1)
-        return jax.lax.dynamic_update_slice(x, tile[None].astype(x.dtype), self.start)
-
-
-def _values(scores, x: jax.Array, at: Place) -> tuple[jax.Array, tuple]:
-    """[n, s, C] of [N, B*K, s, C], and where it starts."""
-    start = (at.n, at.b * scores.key_heads + at.head, 0, 0)
-    return jax.lax.dynamic_slice(x, start, (1, scores.heads, *x.shape[2:]))[0], start
-
-
-def _forward(scores, x: Operands, tiles: Tiles):
-    """Output [B, M*t, H, C] and log-sum-exp [B, M*t, H, 1] of one row of positions."""
-    tokens = scores.group * tiles.queries_RMt.shape[-1]
-
-    def row(outputs, at):
-        mine = _Queries(scores, tiles, at)
-        q = scores.queries(x.logic, mine.read(x.q), tiles, at)
-
-        def visit(run, at, carry):
-            largest, total, out = carry
-            s = scores.scores(x, q, tiles, at, run)
-            larger = jnp.maximum(largest, s.max(-1))
-            p = exp(s - larger[..., None])
-            shrink = exp(largest - larger)
-            v, _ = _values(scores, x.v, at)
-            out = out * shrink[..., None] + dot("hqk,hkc->hqc", p, v)
-            return larger, total * shrink + p.sum(-1), out
-
-        start = (
-            jnp.full((scores.heads, tokens), _LOWEST),
-            jnp.zeros((scores.heads, tokens)),
-            jnp.zeros((scores.heads, tokens, x.v.shape[-1])),
-        )
-        largest, total, out = _each_key_tile(tiles, at, visit, start)
-        seen = total > 0
-        out = out / jnp.where(seen, total, 1.0)[..., None]
-        lse = jnp.where(seen, largest + jnp.log(total), jnp.inf)
-        return (mine.write(outputs[0], out), mine.write(outputs[1], lse)), None
-
-    outputs = (
-        jnp.zeros((*x.q.shape[:3], x.v.shape[-1]), x.q.dtype),
-        jnp.zeros((*x.q.shape[:3], 1)),
-    )
-    return jax.lax.scan(row, outputs, _places(scores, x, tiles))[0]
-
-
-def _backward(scores, x: Operands, tiles: Tiles, lse, out, dout) -> Operands:
-    """Gradients of the operands of one row of positions, shaped like them."""
-    scores = dataclasses.replace(scores, by_key=True)
-
-    def row(slopes, at):
-        mine = _Queries(scores, tiles, at)
-        q, pull = jax.vjp(
-            lambda logic, q: scores.queries(logic, q, tiles, at),
-            x.logic,
-            mine.read(x.q),
-        )
-        shape = (scores.heads, q.shape[2], -1)
-        out_m, dout_m, lse_m = (
-            mine.read(y).astype(jnp.float32).reshape(shape) for y in (out, dout, lse)
-        )
-        delta_m = (out_m * dout_m).sum(-1)[:, None]
-        lse_m = lse_m[:, None, :, 0]
-
-        def visit(run, at, carry):
-            v_slope, rest = carry
-            v, start = _values(scores, x.v, at)
-            p = exp(scores.scores(x, q, tiles, at, run) - lse_m)
-            dv = dot("hkq,hqc->hkc", p, dout_m) + _values(scores, v_slope, at)[0]
-            v_slope = jax.lax.dynamic_update_slice(v_slope, dv[None], start)
-            ds = p * (dot("hkc,hqc->hkq", v, dout_m) - delta_m)
-            return v_slope, scores.backward(x, q, rest, ds, tiles, at, run)
-
-        dq = jnp.zeros_like(q.swapaxes(2, 3))
-        carry = slopes.v, (dq, slopes.k, slopes.logic)
-        v_slope, (dq, k_slope, logic) = _each_key_tile(tiles, at, visit, carry)
-        more, dq = pull(dq.swapaxes(2, 3))
-        logic = jax.tree.map(jnp.add, logic, more)
-        return Operands(mine.write(slopes.q, dq), k_slope, v_slope, logic), None
-
-    start = jax.tree.map(jnp.zeros_like, x)
-    return jax.lax.scan(row, start, _places(scores, x, tiles))[0]

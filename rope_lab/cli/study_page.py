@@ -23,8 +23,14 @@ from rope_lab.evaluation.results import NATURAL, Results, cell
 from rope_lab.plots import dark_path
 
 
+READING = "reading.md"  # what a person adds: why an order differs
+
+
 def write_page(folder: Path, results: Results) -> Path:
-    """Write folder/README.md and its pictures; returns its path."""
+    """Write folder/README.md and its pictures; returns its path.
+
+    A `reading.md` in the folder becomes a section of the page.
+    """
     figures = draw_figures(results, folder)
     article = [label for label in ARTICLE if label in _rows(results)]
     others = [label for label in _rows(results) if label not in ARTICLE]
@@ -43,6 +49,7 @@ def write_page(folder: Path, results: Results) -> Path:
         *_order(results),
         "## Every other row",
         _others_table(results, others),
+        *_reading(Path(folder)),
         "## Does the feature gap predict who extrapolates?",
         *text.gaps(results),
         "## Pictures",
@@ -57,6 +64,11 @@ def write_page(folder: Path, results: Results) -> Path:
     path = Path(folder) / "README.md"
     path.write_text("\n\n".join(part for part in parts if part) + "\n", "utf-8")
     return path
+
+
+def _reading(folder: Path) -> list[str]:
+    path = folder / READING
+    return ["## Reading", path.read_text("utf-8").strip()] if path.exists() else []
 
 
 def _rows(results: Results) -> dict[str, dict[str, Any]]:

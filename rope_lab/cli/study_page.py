@@ -22,7 +22,6 @@ from rope_lab.evaluation.gaps import row_gaps
 from rope_lab.evaluation.results import NATURAL, Results, cell
 from rope_lab.plots import dark_path
 
-
 READING = "reading.md"  # what a person adds: why an order differs
 
 

@@ -71,4 +71,5 @@ def alibi_slopes(num_heads: int) -> np.ndarray:
 
 
 def alibi(setting: Setting, *, num_heads):
+    """-slope_h (i - j), the slopes of `alibi_slopes` (arXiv 2108.12409)."""
     return LinearBias(alibi_slopes(require_whole(setting.name, "num_heads", num_heads)))

@@ -91,6 +91,7 @@ def _fire(bias: FireBias, distance_BTS: jax.Array, queries: jax.Array) -> jax.Ar
 
 
 def fire(setting: Setting, *, num_heads, threshold=512, hidden=32):
+    """A network of the distance over the query's position (arXiv 2310.04418)."""
     heads = require_whole(setting.name, "num_heads", num_heads)
     units = require_whole(setting.name, "hidden", hidden)
     if not threshold > 0:

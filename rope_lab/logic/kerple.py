@@ -78,11 +78,13 @@ class KerplePower(LearnedBias):
 
 
 def kerple_log(setting: Setting, *, num_heads):
+    """-p ln(1 + a (i - j)), a and p of each head (arXiv 2205.09921)."""
     zeros = np.zeros(require_whole(setting.name, "num_heads", num_heads), np.float32)
     return first_draw(KerpleLog(zeros, zeros))
 
 
 def kerple_power(setting: Setting, *, num_heads):
+    """-a (i - j)**p, a and p of each head (arXiv 2205.09921)."""
     zeros = np.zeros(require_whole(setting.name, "num_heads", num_heads), np.float32)
     return first_draw(KerplePower(zeros, zeros))
 

@@ -17,6 +17,7 @@ from rope_lab.logic.setting import Setting
 
 
 def rerope(setting: Setting, *, window, train_length=None, frequencies=None):
+    """min(i - j, window) tokens (kexue.fm 9708)."""
     window = require_whole(setting.name, "window", window)
     require_window_in_training(setting.name, window, train_length)
     turning = setting.plain_or(frequencies)
@@ -40,6 +41,7 @@ def leaky_rerope(
     length=None,
     frequencies=None,
 ):
+    """i - j up to the window, then 1/step a token more (kexue.fm 9708)."""
     window = require_whole(setting.name, "window", window)
     if not step > 0:
         raise ValueError(f"{setting.name} needs step above 0, got {step}")
@@ -75,6 +77,7 @@ def leaky_rerope(
 def self_extend(
     setting: Setting, *, window, group, train_length=None, frequencies=None
 ):
+    """i - j up to the window, then positions // group (arXiv 2401.01325)."""
     window = require_whole(setting.name, "window", window)
     group = require_whole(setting.name, "group", group)
     require_window_in_training(setting.name, window, train_length)
@@ -98,6 +101,7 @@ def dual_chunk(
     train_length=None,
     frequencies=None,
 ):
+    """Keys by their place in a chunk, queries in three bands (arXiv 2402.17463)."""
     chunk = require_whole(setting.name, "chunk_length", chunk_length)
     local = require_whole(setting.name, "local_window", local_window)
     if local > chunk:

@@ -18,10 +18,12 @@ from rope_lab.rotary import Frequencies
 
 
 def rope(setting: Setting, *, frequencies=None):
+    """One band, nothing scaled (arXiv 2104.09864)."""
     return (Band(setting.plain_or(frequencies)),)
 
 
 def interpolated(setting: Setting, *, scale=None, train_length=None, length=None):
+    """Positions over scale (arXiv 2306.15595)."""
     scale = target_scale(setting.name, scale, train_length, length)
     frequencies = rotary.interpolated(setting.head_dim, setting.base, scale)
     return (Band(setting.finish(frequencies), unit=Unkeyed(1.0 / scale)),)
@@ -41,12 +43,14 @@ def scaled(function: Callable[..., Frequencies]) -> Callable[..., tuple[Band, ..
 def ntk_mixed(
     setting: Setting, *, scale=None, train_length=None, length=None, exponent=0.625
 ):
+    """`rotary.ntk_mixed` (kexue.fm 9706)."""
     scale = target_scale(setting.name, scale, train_length, length)
     frequencies = rotary.ntk_mixed(setting.head_dim, setting.base, scale, exponent)
     return (Band(setting.finish(frequencies)),)
 
 
 def dynamic_ntk(setting: Setting, *, train_length, length, scale=1.0):
+    """`rotary.dynamic_ntk` for a text of `length` tokens in all."""
     frequencies = rotary.dynamic_ntk(
         setting.head_dim, setting.base, train_length, length, scale
     )
@@ -65,6 +69,7 @@ def yarn(
     ramp="index",
     logit_scale=None,
 ):
+    """`rotary.yarn` (arXiv 2309.00071)."""
     frequencies = rotary.yarn(
         setting.head_dim,
         setting.base,
@@ -88,6 +93,7 @@ def llama3(
     low_freq_factor=1.0,
     high_freq_factor=4.0,
 ):
+    """`rotary.llama3` (arXiv 2407.21783)."""
     frequencies = rotary.llama3(
         setting.head_dim,
         setting.base,
@@ -109,6 +115,7 @@ def longrope(
     length,
     logit_scale=None,
 ):
+    """`rotary.longrope` (arXiv 2402.13753)."""
     frequencies = rotary.longrope(
         setting.head_dim,
         setting.base,
@@ -123,11 +130,13 @@ def longrope(
 
 
 def partial(setting: Setting, *, fraction):
+    """The first dims alone are rotated (GPT-J, GPT-NeoX)."""
     frequencies = rotary.partial(setting.head_dim, setting.base, fraction)
     return (Band(setting.finish(frequencies)),)
 
 
 def p_rope(setting: Setting, *, fraction=None, train_length=None):
+    """Slow planes stand still (arXiv 2410.06205, HoPE 2410.21216)."""
     if fraction is not None and setting.log_n != "off":
         train_length = None  # it belongs to log n
     frequencies = rotary.p_rope(setting.head_dim, setting.base, fraction, train_length)
@@ -135,6 +144,7 @@ def p_rope(setting: Setting, *, fraction=None, train_length=None):
 
 
 def xpos(setting: Setting, *, scale_base=512):
+    """RoPE whose planes decay with the distance (arXiv 2212.10554)."""
     if not isinstance(scale_base, int | float) or not scale_base > 0:
         raise ValueError(
             f"{setting.name} needs scale_base, a plain number of tokens above 0, got "
@@ -146,6 +156,7 @@ def xpos(setting: Setting, *, scale_base=512):
 
 
 def randomized(setting: Setting, *, draw_from, at_test="drawn"):
+    """RoPE at drawn positions (arXiv 2305.16843)."""
     if at_test not in ("drawn", "even"):
         raise ValueError(
             f"{setting.name}: at_test must be 'drawn' or 'even', got {at_test!r}"
@@ -164,4 +175,5 @@ def randomized(setting: Setting, *, draw_from, at_test="drawn"):
 
 
 def nope(setting: Setting):
+    """One band that rotates nothing (arXiv 2305.19466)."""
     return (Band(rotary.unrotated()),)

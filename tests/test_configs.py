@@ -88,6 +88,7 @@ def test_what_a_docstring_offers_to_change_can_be_changed(path):
         values = load(path).to_dict()
         for assignment in assignments:
             schema.override(values, assignment)
+        assert values != load(path).to_dict(), f"{assignments} changes nothing"
         config = schema.read(cls, values)
         if isinstance(config, schema.PretrainConfig):
             build_logic(config.model.logic, config.model.model_config(257))

@@ -25,7 +25,8 @@ def get_config() -> ConfigDict:
             "cells": [
                 {"subtask": "recursive"},
                 {"subtask": "cot"},
-                {"subtask": "semi_recursive", "num_steps": 5_000},
+                {"subtask": "cot", "prefixes": "released"},
+                {"subtask": "semi_recursive", "num_steps": 3_000},
             ],
             "model": {
                 "num_layers": 2,

@@ -9,6 +9,7 @@ import enum
 import numpy as np
 
 
+@enum.unique
 class Purpose(enum.IntEnum):
     """Keeps the random numbers of one seed apart, one stream per use."""
 
@@ -17,9 +18,9 @@ class Purpose(enum.IntEnum):
     SEQUENCES = 2
     REPEATS = 3
     WINDOWS = 4
-    RANDOM_PASSAGES = 5
-    FIRST_PASSAGES = 6
     PREFIXES = 5
+    FIRST_PASSAGES = 6
+    RANDOM_PASSAGES = 7
 
 
 def draws(count: int, purpose: Purpose, seed: int, *key: int) -> np.ndarray:

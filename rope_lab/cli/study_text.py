@@ -232,11 +232,10 @@ def _repeats(results: Results) -> str:
     """Which of the training sequences repeat one passage."""
     data = results["run"]["data"]
     share = max(model["repeated share"] for model in results["run"]["models"].values())
-    length = data["length"]
     told = (
         f"So that copying is learned at this size, a share of {share:.2f} of the "
         f"training sequences repeats one passage of {data['repeat_shortest']} to "
-        f"{length // 2} tokens within the training length: "
+        f"{data['repeat_longest']} tokens within the training length: "
     )
     if data["repeat_first"]:
         told += f"the first {data['repeat_first']:,}, of random tokens; then "

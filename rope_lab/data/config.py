@@ -15,6 +15,7 @@ class DataConfig:
     held_out_fraction: float = 0.1  # share of documents never trained on
     repeat_fraction: float = 0.0  # share of sequences that repeat one passage
     repeat_shortest: int | None = None  # tokens of such a passage; None: length // 8
+    repeat_longest: int | None = None  # None: length // 2, so that all come twice
     repeat_random: float = 0.0  # share of such passages that are random tokens
     repeat_first: int = 0  # sequences before the first epoch, all such random ones
     data_dir: str | None = None  # None: $ROPE_LAB_DATA, else ~/.cache/rope_lab

@@ -52,13 +52,15 @@ class PackedSequences:
       split: "train" or "held_out".
       seed: of the order of documents and sequences, and of the repeated passages.
       length: tokens per sequence.
-      repeat_fraction: share of the sequences, in [0, 1), that are one passage of
-        repeat_shortest to length//2 tokens (the whole document, if that is shorter)
-        from inside a document, repeated to fill the sequence, without BOS, every target
-        with weight 1.
+      repeat_fraction: share of the sequences, in [0, 1), that are one passage from
+        inside a document of repeat_shortest to repeat_longest tokens (the whole
+        document, if that is shorter), repeated to fill the sequence, without BOS, every
+        target with weight 1.
       data_dir: where the tokens are stored; None means beside the corpus.
-      repeat_shortest: tokens, at most length//2; None means length//8. A model learns
-        to copy sooner from long passages, whose tokens alone say little.
+      repeat_shortest: tokens; None means length//8.
+      repeat_longest: tokens, below length; None means length//2, so that every passage
+        comes twice. The copy of a token stands one passage back: a narrow range lets a
+        model copy by distance, a wide one makes it find the copy by what it says.
       repeat_random: share of the passages, in [0, 1], that are uniformly random tokens,
         BOS never.
       repeat_first: sequences of such random passages before the first epoch: a small
@@ -81,12 +83,18 @@ class PackedSequences:
         data_dir: str | os.PathLike | None = None,
         *,
         repeat_shortest: int | None = None,
+        repeat_longest: int | None = None,
         repeat_random: float = 0.0,
         repeat_first: int = 0,
     ):
         _check(corpus, split, length, repeat_fraction)
         repeats = repeat_fraction > 0 or repeat_first > 0
-        _check_passages(length, repeats, repeat_shortest, repeat_random, repeat_first)
+        given = repeat_shortest, repeat_longest
+        _check_passages(length, repeats, *given, repeat_random, repeat_first)
+        shortest, longest = (
+            repeat_shortest or length // 8,
+            repeat_longest or length // 2,
+        )
         self.corpus, self.tokenizer, self.length = corpus, tokenizer, length
         self.identity = {
             "corpus": corpus.name,
@@ -97,11 +105,12 @@ class PackedSequences:
             "seed": seed,
             "length": length,
             "repeat_fraction": repeat_fraction,
-            "repeat_shortest": repeat_shortest or length // 8,
+            "repeat_shortest": shortest,
+            "repeat_longest": longest,
             "repeat_random": repeat_random,
             "repeat_first": repeat_first,
         }
-        self._shortest = repeat_shortest or length // 8
+        self._shortest, self._longest = shortest, longest
         self._random, self._first = repeat_random, repeat_first
         self._seed, self._bos = seed, tokenizer.bos_id
         store = token_store(corpus, tokenizer, data_dir)
@@ -177,7 +186,7 @@ class PackedSequences:
 
     def _size(self, draw: int) -> int:
         """Tokens of a passage."""
-        return self._shortest + draw % (self.length // 2 - self._shortest + 1)
+        return self._shortest + draw % (self._longest - self._shortest + 1)
 
     def _share_of(self, purpose: Purpose, *key: int) -> float:
         """A number in [0, 1) that decides whether a passage is random."""
@@ -185,7 +194,7 @@ class PackedSequences:
 
     def _random_tokens(self, purpose: Purpose, *key: int) -> np.ndarray:
         """A passage of uniformly random tokens, never BOS."""
-        drawn = draws(2 + self.length // 2, purpose, self._seed, *key)
+        drawn = draws(2 + self._longest, purpose, self._seed, *key)
         drawn = drawn[2 : 2 + self._size(int(drawn[1]))]  # the first is `_share_of`'s
         tokens = drawn % np.uint64(self.tokenizer.vocab_size - 1)
         return tokens + (tokens >= self._bos)
@@ -238,16 +247,24 @@ def _check(corpus: Corpus, split: str, length: int, repeat_fraction: float) -> N
 
 
 def _check_passages(
-    length: int, repeats: bool, shortest: int | None, random: float, first: int
+    length: int,
+    repeats: bool,
+    shortest: int | None,
+    longest: int | None,
+    random: float,
+    first: int,
 ) -> None:
-    if not repeats and (shortest is not None or random):
+    if not repeats and (shortest is not None or longest is not None or random):
         raise ValueError(
-            "repeat_shortest and repeat_random mean nothing without repeat_fraction or "
-            "repeat_first"
+            "repeat_shortest, repeat_longest and repeat_random mean nothing without "
+            "repeat_fraction or repeat_first"
         )
-    if shortest is not None and not 1 <= shortest <= length // 2:
+    least = length // 8 if shortest is None else shortest
+    most = length // 2 if longest is None else longest
+    if repeats and not 1 <= least <= most < length:
         raise ValueError(
-            f"repeat_shortest is {shortest} tokens; give 1 to length//2 = {length // 2}"
+            f"repeated passages have {least} to {most} tokens (repeat_shortest, "
+            f"repeat_longest); expected 1 <= shortest <= longest < length = {length}"
         )
     if not 0 <= random <= 1:
         raise ValueError(f"repeat_random is {random}; give a number in [0, 1]")

@@ -29,6 +29,7 @@ def packed_sequences(config: DataConfig, split: str = "train") -> PackedSequence
         config.length,
         config.repeat_fraction,
         repeat_shortest=config.repeat_shortest,
+        repeat_longest=config.repeat_longest,
         repeat_random=config.repeat_random,
         repeat_first=config.repeat_first,
     )

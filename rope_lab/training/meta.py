@@ -99,10 +99,11 @@ def _from_version_1(meta: dict[str, Any]) -> dict[str, Any]:
 def _with_data_options(meta: dict[str, Any]) -> dict[str, Any]:
     """Options of repeated passages that came later, as everyone had them before."""
     data = meta["config"].get("data") or {}
-    if "repeat_fraction" in data and "repeat_random" not in data:
+    options = {"repeat_shortest": None, "repeat_longest": None}
+    options |= {"repeat_random": 0.0, "repeat_first": 0}
+    if "repeat_fraction" in data and not data.keys() >= options.keys():
         meta = copy.deepcopy(meta)
-        options = {"repeat_shortest": None, "repeat_random": 0.0, "repeat_first": 0}
-        meta["config"]["data"] |= options
+        meta["config"]["data"] = options | data
     return meta
 
 

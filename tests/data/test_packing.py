@@ -253,6 +253,15 @@ def test_passages_have_the_shortest_length_asked_for(corpus):
     assert {p for p in periods if p <= 32} == {30, 31, 32}
 
 
+def test_passages_can_be_so_long_that_only_their_start_comes_again(corpus):
+    options = {"length": 64, "repeat_fraction": 0.6, "repeat_random": 1.0}
+    options |= {"repeat_shortest": 50, "repeat_longest": 56}
+    source = packed(corpus, repeat_first=100, **options)
+    assert {period_of(source[n]) for n in range(100)} == {*range(50, 57)}
+    sequences = [one for number in range(20) for one in epoch_of(source, number)]
+    assert {p for p in map(period_of, sequences) if p < 57} == {*range(50, 57)}
+
+
 @pytest.mark.parametrize("share", [0.25, 1.0])
 def test_the_declared_share_of_repeats_is_of_random_tokens(share, corpus):
     options = {"length": 64, "repeat_fraction": 0.8, "repeat_random": share}
@@ -357,7 +366,9 @@ def test_reading_a_sequence_takes_microseconds(tmp_path):
         ({"repeat_fraction": 1.0}, "repeat_fraction is 1.0"),
         ({"repeat_fraction": 0.5, "length": 7}, "at least 8"),
         ({"repeat_random": 0.5}, "mean nothing without repeat_fraction"),
-        ({"repeat_fraction": 0.5, "repeat_shortest": 9}, "length//2 = 8"),
+        ({"repeat_fraction": 0.5, "repeat_shortest": 9}, "have 9 to 8 tokens"),
+        ({"repeat_fraction": 0.5, "repeat_longest": 16}, "longest < length = 16"),
+        ({"repeat_longest": 9}, "mean nothing without repeat_fraction"),
         ({"repeat_fraction": 0.5, "repeat_random": 2.0}, "repeat_random is 2.0"),
         ({"repeat_first": -1}, "repeat_first is -1"),
     ],

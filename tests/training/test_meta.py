@@ -78,6 +78,8 @@ def test_a_run_begun_before_repeats_had_options_goes_on():
     """Others of the same version have no corpus, and get no options of one."""
     old = meta({"data": {"repeat_fraction": 0.2}}, {})
     new = {"repeat_fraction": 0.2, "repeat_shortest": None, "repeat_random": 0.0}
-    new["repeat_first"] = 0
+    new |= {"repeat_first": 0, "repeat_longest": None}
     check_same_run(upgraded(old, FOLDER), meta({"data": new}, {}), FOLDER)
+    later = meta({"data": {name: new[name] for name in list(new)[:-1]}}, {})
+    check_same_run(upgraded(later, FOLDER), meta({"data": new}, {}), FOLDER)
     assert upgraded(meta({"data": {"m": 7}}, {}), FOLDER)["config"]["data"] == {"m": 7}

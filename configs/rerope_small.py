@@ -48,7 +48,8 @@ def get_config() -> ConfigDict:
                 "repeat_first": 16_000,  # 1,000 steps of copying alone
                 "repeat_fraction": 0.25,
                 "repeat_random": 0.4,
-                "repeat_shortest": 48,
+                "repeat_shortest": 8,
+                "repeat_longest": 112,  # copies at every distance: none by distance
             },
             "training": {
                 "num_steps": 2500,

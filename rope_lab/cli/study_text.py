@@ -238,7 +238,11 @@ def _repeats(results: Results) -> str:
         f"{data['repeat_longest']} tokens within the training length: "
     )
     if data["repeat_first"]:
-        told += f"the first {data['repeat_first']:,}, of random tokens; then "
+        length = data["length"]
+        told += (
+            f"the first {data['repeat_first']:,}, of {3 * length // 8} to "
+            f"{length // 2} random tokens; then "
+        )
     return told + (
         f"{data['repeat_fraction']:g} of them, {data['repeat_random']:g} of those of "
         "random tokens."

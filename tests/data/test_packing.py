@@ -256,8 +256,7 @@ def test_passages_have_the_shortest_length_asked_for(corpus):
 def test_passages_can_be_so_long_that_only_their_start_comes_again(corpus):
     options = {"length": 64, "repeat_fraction": 0.6, "repeat_random": 1.0}
     options |= {"repeat_shortest": 50, "repeat_longest": 56}
-    source = packed(corpus, repeat_first=100, **options)
-    assert {period_of(source[n]) for n in range(100)} == {*range(50, 57)}
+    source = packed(corpus, **options)
     sequences = [one for number in range(20) for one in epoch_of(source, number)]
     assert {p for p in map(period_of, sequences) if p < 57} == {*range(50, 57)}
 
@@ -287,7 +286,7 @@ def test_the_first_epoch_begins_after_sequences_of_random_passages(corpus):
     options = {"length": 64, "repeat_fraction": 0.4, "repeat_random": 0.5}
     plain, later = packed(corpus, **options), packed(corpus, repeat_first=7, **options)
     first = [later[n] for n in range(7)]
-    assert all(8 <= period_of(one) <= 32 for one in first)
+    assert all(24 <= period_of(one) <= 32 for one in first)
     assert len({digest(one) for one in first}) == 7
     for n in range(3 * plain.sequences_per_epoch):
         assert digest(later[7 + n]) == digest(plain[n])

@@ -15,6 +15,7 @@ The trained rows of the ReRoPE articles differ from this by a value:
     HWFA2, w64, f2    --config.model.logic.name=hwfa2 --config.model.logic.window=64 \\
                       --config.model.logic.full_layers=2
     KeyNorm (KNA)     --config.model.qk_norm=keys
+    QueryNorm (QNA)   --config.model.qk_norm=queries
 
 The articles give layers, widths, length, optimizer and initialisation. They do not give
 corpus, steps, batch or learning rate: batch 512 is that of a run of the same model in

@@ -12,6 +12,7 @@ same values, with windows for this size:
     HWFA2, w16, f2    --config.model.logic.name=hwfa2 --config.model.logic.window=16 \\
                       --config.model.logic.full_layers=2
     KeyNorm (KNA)     --config.model.qk_norm=keys
+    QueryNorm (QNA)   --config.model.qk_norm=queries
 
 Took 11 minutes on two CPU cores that did much else beside it. Held-out loss 3.99 nats
 per token at the end, accuracy 0.210, and still falling; 5.00 with a rate of 0.004, and

@@ -11,6 +11,8 @@ project is much too small. No training text is repeated, as in the article.
 Sources: kexue.fm 9603, 9675, 9706, 9708, 9728, 9731, 9859; arXiv 2403.00071.
 """
 
+import math
+
 from ml_collections import ConfigDict
 
 from rope_lab.cli import article_rows as rows
@@ -20,11 +22,6 @@ SCALE = 8  # length it is read at / training length
 HEAD_DIM = 128
 LOG_N = {"log_n": "train", "train_length": TRAIN_LENGTH}
 SHAPE = (SCALE, HEAD_DIM, TRAIN_LENGTH)
-MISSING = {
-    f"{name}{log_n}": "the model has no such normalisation"
-    for name in ("QueryNorm", "Cosine attention")
-    for log_n in ("", ", log n")
-}
 
 
 def get_config() -> ConfigDict:
@@ -61,7 +58,6 @@ def get_config() -> ConfigDict:
             },
             "validation": {"every": 1_000, "num_windows": 256},
             "trained": models(),
-            "missing": MISSING,
             "extrapolate": {
                 "lengths": [TRAIN_LENGTH, TRAIN_LENGTH * SCALE],
                 "num_windows": 256,
@@ -75,7 +71,10 @@ def get_config() -> ConfigDict:
 def models() -> list[dict]:
     """Those of the small study; windows of HWFA and HWFA2 are the articles' own."""
     rope, head = {"name": "rope"}, {"num_heads": 1}
-    keys = {"model": {"qk_norm": "keys"}}
+    keys, queries, cosine = (
+        {"model": {"qk_norm": norm}} for norm in ("keys", "queries", "cosine")
+    )
+    scaled = rope | {"softmax_scale": 4 * math.log(TRAIN_LENGTH)}  # our choice
     hwfa = {"name": "hwfa", "window": 16, "train_length": TRAIN_LENGTH}
     hwfa2 = {"name": "hwfa2", "window": 64, "full_layers": 2}
     inverse = {"name": "leaky_rerope", "window": TRAIN_LENGTH // 4, "step": 1 / 16}
@@ -97,6 +96,10 @@ def models() -> list[dict]:
         ]),
         own("KeyNorm", rope, **keys),
         own("KeyNorm, log n", rope | LOG_N, **keys),
+        own("QueryNorm", rope, **queries),
+        own("QueryNorm, log n", rope | LOG_N, **queries),
+        own("Cosine attention", scaled, **cosine),
+        own("Cosine attention, log n", scaled | LOG_N, **cosine),
         model("HWFA2", hwfa2, [
             {"label": "HWFA2, ReRoPE w=L/2", **hwfa2, "rerope_window": "trained/2"},
         ]),

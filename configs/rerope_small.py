@@ -10,6 +10,8 @@ cores; killed and started again, it continues. Results: experiments/rerope.
 Sources: kexue.fm 9603, 9675, 9706, 9708, 9728, 9859; arXiv 2403.00071 (Resonance).
 """
 
+import math
+
 from ml_collections import ConfigDict
 
 from rope_lab.cli import article_rows as rows
@@ -19,11 +21,6 @@ SCALE = 8  # length it is read at / training length
 HEAD_DIM = 32
 HEADS = 4
 LOG_N = {"log_n": "train", "train_length": TRAIN_LENGTH}
-MISSING = {
-    f"{name}{log_n}": "the model has no such normalisation"
-    for name in ("QueryNorm", "Cosine attention")
-    for log_n in ("", ", log n")
-}
 SHAPE = (SCALE, HEAD_DIM, TRAIN_LENGTH)
 
 
@@ -63,7 +60,6 @@ def get_config() -> ConfigDict:
             },
             "validation": {"every": 800, "num_windows": 32},
             "trained": models(),
-            "missing": MISSING,
             "extrapolate": {
                 "lengths": [TRAIN_LENGTH, TRAIN_LENGTH * SCALE],
                 "num_windows": 32,
@@ -77,7 +73,10 @@ def get_config() -> ConfigDict:
 def models() -> list[dict]:
     """The article's first; then Resonance, then encodings trained from the start."""
     rope, heads = {"name": "rope"}, {"num_heads": HEADS}
-    keys = {"model": {"qk_norm": "keys"}}
+    keys, queries, cosine = (
+        {"model": {"qk_norm": norm}} for norm in ("keys", "queries", "cosine")
+    )
+    scaled = rope | {"softmax_scale": 4 * math.log(TRAIN_LENGTH)}  # our choice
     inverse = {"name": "leaky_rerope", "window": TRAIN_LENGTH // 4, "step": 1 / 16}
     inverse |= LOG_N
     drawn = {"name": "randomized", "draw_from": 2 * SCALE * TRAIN_LENGTH}
@@ -96,6 +95,10 @@ def models() -> list[dict]:
               rows.resonant(*SHAPE, suffix=", from the start")),
         own("KeyNorm", rope, **keys),
         own("KeyNorm, log n", rope | LOG_N, **keys),
+        own("QueryNorm", rope, **queries),
+        own("QueryNorm, log n", rope | LOG_N, **queries),
+        own("Cosine attention", scaled, **cosine),
+        own("Cosine attention, log n", scaled | LOG_N, **cosine),
         own("ALiBi", {"name": "alibi"} | heads),
         own("NoPE", {"name": "nope"}),
         own("T5", {"name": "t5"} | heads),

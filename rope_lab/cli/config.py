@@ -130,7 +130,6 @@ class StudyConfig:
     seed: int = 0  # of the parameters
     trained: list[TrainedConfig]  # in the order of the table; the first is its baseline
     extrapolate: dict[str, Any]  # `ExtrapolateConfig` without models and encodings
-    missing: dict[str, str] = dataclasses.field(default_factory=dict)  # row -> why
     page: str | None = None  # folder of the page; None: workdir/page
 
 

@@ -133,7 +133,7 @@ def _report(config, models, workdir: Path, diverged: dict[str, str]) -> Results:
     results = combine(parts)
     measured = [model for model in models if model.label in parts]
     results["run"] = _describe_run(config, models, measured, workdir)
-    results["run"]["missing"] = {**config.missing, **diverged}
+    results["run"]["missing"] = diverged
     folder = _page(config, workdir)
     save_results(folder / RESULTS, results)
     write_page(folder, results)

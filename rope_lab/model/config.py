@@ -7,7 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 
 BLOCKS = ("llama", "gau")
-QK_NORMS = ("none", "rms", "keys")
+QK_NORMS = ("none", "rms", "keys", "queries", "cosine")
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -16,10 +16,11 @@ class ModelConfig:
     """A decoder. The position logic is not part of it: see `Decoder`.
 
     qk_norm is done before rotation: "rms", RMSNorm with learned gains on the queries
-    and keys of each head (Qwen3, arXiv 2505.09388); "keys", keys of length 1 (KeyNorm,
-    kexue.fm 9859), whose logits are q . k without 1/sqrt(head_dim). So the softmax
-    scale of a logic that leaves it open is 1 under "keys"; one that a logic states
-    stays, and a plain callable computes logits of such keys itself.
+    and keys of each head (Qwen3, arXiv 2505.09388); or of kexue.fm 9859: "keys", keys
+    of length 1 (KeyNorm); "queries", queries of length 1 (QueryNorm); "cosine", both.
+    The logits of KeyNorm and QueryNorm are q . k without 1/sqrt(head_dim): where a
+    logic leaves its softmax scale open, it is 1. Cosines are at most 1, so there a
+    logic has to state one. A plain callable computes logits of such vectors itself.
     """
 
     vocab_size: int  # V, tokens of the tokenizer

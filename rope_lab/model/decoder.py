@@ -296,11 +296,16 @@ def _per_layer(logic, config: ModelConfig) -> Sequence[Logic]:
 
 
 def _scaled(logic: Logic, config: ModelConfig) -> Logic:
-    """KeyNorm's softmax scale is 1 where a logic leaves it open; see `ModelConfig`."""
-    if config.qk_norm != "keys" or not isinstance(logic, PositionLogic):
+    """The softmax scale of normalised vectors where a logic leaves it open."""
+    if config.qk_norm in ("none", "rms") or not isinstance(logic, PositionLogic):
         return logic
     if logic.temperature.softmax_scale is not None:
         return logic
+    if config.qk_norm == "cosine":
+        raise ValueError(
+            "cosine attention has logits of at most 1 without a softmax_scale: give "
+            "the position logic one, such as 4 log(training length)"
+        )
     temperature = dataclasses.replace(logic.temperature, softmax_scale=1.0)
     return dataclasses.replace(logic, temperature=temperature)
 

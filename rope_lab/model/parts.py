@@ -37,7 +37,10 @@ def make_qk_norms(config: ModelConfig, rngs: nnx.Rngs) -> tuple[Callable, Callab
     """What `ModelConfig.qk_norm` does to [..., D] queries and keys, before rotation."""
     if config.qk_norm == "rms":
         return tuple(norm(config.head_dim, config, rngs) for _ in range(2))
-    return _unchanged, unit_length if config.qk_norm == "keys" else _unchanged
+    return tuple(
+        unit_length if config.qk_norm in (of_one_kind, "cosine") else _unchanged
+        for of_one_kind in ("queries", "keys")
+    )
 
 
 def unit_length(x: jax.Array) -> jax.Array:

@@ -77,7 +77,7 @@ def projected(x, layer, name):
     return x @ kernel + bias
 
 
-def attended(x, layer, encoding, positions, segments, unit_keys):
+def attended(x, layer, encoding, positions, segments, qk_norm):
     def heads(name, count):
         split = projected(x, layer, f"attention.{name}").reshape(B, -1, count, 8)
         scale = layer.get(f"attention.{name}_norm.scale")
@@ -85,8 +85,12 @@ def attended(x, layer, encoding, positions, segments, unit_keys):
 
     name, options = encoding
     q, k = heads("query", 4), heads("key", 2)
-    if unit_keys:  # and no 1 / sqrt(head_dim), which the oracle's logits have
-        q, k = q * np.sqrt(8), k / np.linalg.norm(k, axis=-1, keepdims=True)
+    if qk_norm in ("keys", "cosine"):
+        k = k / np.linalg.norm(k, axis=-1, keepdims=True)
+    if qk_norm in ("queries", "cosine"):
+        q = q / np.linalg.norm(q, axis=-1, keepdims=True)
+    if qk_norm in ("keys", "queries", "cosine"):  # the oracle divides by sqrt(8)
+        q = q * np.sqrt(8) * (5.0 if qk_norm == "cosine" else 1.0)
     scores = oracle.logits(name, q, k, positions, positions, **options)
     mixed = oracle.attention(scores, heads("value", 2), segments, segments)
     return projected(mixed.reshape(B, -1, 32), layer, "attention.out")
@@ -97,7 +101,7 @@ def fed_forward(x, layer):
     return projected(gate / (1 + np.exp(-gate)) * up, layer, "feed_forward.down")
 
 
-def reference(params, tokens_BT, encodings, positions, segments, unit_keys=False):
+def reference(params, tokens_BT, encodings, positions, segments, qk_norm="none"):
     """Logits of a Llama-style decoder with one (name, options) per layer."""
     flat = {
         ".".join(str(part) for part in path): np.asarray(leaf.get_value(), np.float64)
@@ -109,7 +113,7 @@ def reference(params, tokens_BT, encodings, positions, segments, unit_keys=False
     for number, encoding in enumerate(encodings):
         layer = {key: value[number] for key, value in stacked.items()}
         h = normalised(x, layer["attention_norm.scale"])
-        x = x + attended(h, layer, encoding, positions, segments, unit_keys)
+        x = x + attended(h, layer, encoding, positions, segments, qk_norm)
         x = x + fed_forward(normalised(x, layer["feed_forward_norm.scale"]), layer)
     return normalised(x, flat["norm.scale"]) @ flat.get("unembed.kernel", embedding.T)
 
@@ -133,22 +137,31 @@ PATTERNS = {
         ("runs", {"biases": True}),
         ("last differs", {"qk_norm": "rms"}),
         ("runs", {"qk_norm": "keys"}),
+        ("runs", {"qk_norm": "queries"}),
+        ("one for all", {"qk_norm": "cosine"}),
     ],
 )
 def test_logits_equal_a_float64_decoder(pattern, changes):
     graphdef, params = model(**changes)
     encodings = PATTERNS[pattern]
-    logics = [logic_of(name, **options) for name, options in encodings]
+    stated = {"softmax_scale": 5.0} if changes.get("qk_norm") == "cosine" else {}
+    logics = [logic_of(name, **options, **stated) for name, options in encodings]
     positions = np.tile(np.arange(T, dtype=np.int32), (B, 1))
     segments = np.ones((B, T), np.int32)
-    unit_keys = changes.get("qk_norm") == "keys"
-    expected = reference(params, tokens(), encodings, positions, segments, unit_keys)
+    norm = changes.get("qk_norm", "none")
+    expected = reference(params, tokens(), encodings, positions, segments, norm)
     found = compiled(graphdef, params, tokens(), logics)
     chex.assert_shape(found, (B, T, V))
     np.testing.assert_allclose(found, expected, atol=2e-4)
     if pattern == "one for all":
         alone = run(graphdef, params, tokens(), logics[0])
         np.testing.assert_allclose(alone, found, atol=1e-5)
+
+
+def test_cosine_attention_needs_a_softmax_scale():
+    graphdef, params = model(qk_norm="cosine")
+    with pytest.raises(ValueError, match="give the position logic one"):
+        run(graphdef, params, tokens(), logic_of())
 
 
 def test_positions_and_segments_reach_every_layer():

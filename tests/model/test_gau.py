@@ -70,8 +70,12 @@ def unit(x_BTE, layer, encoding, segments_BT, qk_norm):
     if qk_norm == "rms":
         q = normalised(q, layer["query_norm.scale"])
         k = normalised(k, layer["key_norm.scale"])
-    if qk_norm == "keys":  # and no 1 / sqrt(D), which the oracle's logits have
-        q, k = q * np.sqrt(D), k / np.linalg.norm(k, axis=-1, keepdims=True)
+    if qk_norm == "keys":
+        k = k / np.linalg.norm(k, axis=-1, keepdims=True)
+    if qk_norm == "queries":
+        q = q / np.linalg.norm(q, axis=-1, keepdims=True)
+    if qk_norm in ("keys", "queries"):  # the oracle divides by sqrt(D)
+        q = q * np.sqrt(D)
     positions = np.tile(np.arange(x_BTE.shape[1]), (B, 1))
     name, options = encoding
     scores = oracle.logits(
@@ -105,6 +109,7 @@ def reference(params, tokens_BT, encodings, segments_BT, qk_norm):
         ([ROPE] * 3, "none"),
         ([WINDOW, WINDOW, FULL], "rms"),
         ([WINDOW, WINDOW, FULL], "keys"),
+        ([ROPE] * 3, "queries"),
     ],
 )
 def test_logits_equal_a_float64_decoder(encodings, qk_norm):

@@ -11,13 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from rope_lab.logic.arguments import join_logic, split_logic
 from rope_lab.logic.draws import evaluation_positions
-from rope_lab.model import apply_model
+from rope_lab.model.scoring import target_scores
 
 # Dense attention keeps a few arrays of B * H * T * T float32 alive: with 8 heads 2**19
 # entries of B * T * T are 16 MiB for each; larger batches are no faster on a CPU. Short
@@ -105,9 +104,4 @@ def _score(graphdef, structure, params, tokens_BS, arrays, rows_B):
     logic = join_logic(arrays, structure)
     inputs_BT, targets_BT = tokens_BS[:, :-1], tokens_BS[:, 1:]
     positions = evaluation_positions(logic, rows_B, inputs_BT.shape[1])
-    logits_BTV = apply_model(graphdef, params, inputs_BT, logic, positions=positions)
-    logits_BTV = logits_BTV.astype(jnp.float32)
-    log_total_BT = jax.nn.logsumexp(logits_BTV, axis=-1)
-    target_logit_BT = jnp.take_along_axis(logits_BTV, targets_BT[..., None], axis=-1)
-    hit_BT = jnp.argmax(logits_BTV, axis=-1) == targets_BT
-    return log_total_BT - target_logit_BT[..., 0], hit_BT
+    return target_scores(graphdef, params, inputs_BT, targets_BT, logic, positions)

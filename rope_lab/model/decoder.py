@@ -77,6 +77,16 @@ class Decoder(nnx.Module):
           positions: int32 [B, T] or [T]; default 0 .. T-1.
           segment_ids: int32 [B, T]; tokens see their own segment only, 0 is padding.
         """
+        return self.scores(self.states(tokens_BT, logic, positions, segment_ids))
+
+    def states(
+        self,
+        tokens_BT: jax.Array,
+        logic: Logic | Sequence[Logic],
+        positions: jax.Array | None = None,
+        segment_ids: jax.Array | None = None,
+    ) -> jax.Array:
+        """[B, T, E] behind the last layer, which `scores` turns into logits."""
         logics = _per_layer(logic, self.config)
         graphdef, stacked = nnx.split(self.layers)
 
@@ -85,8 +95,7 @@ class Decoder(nnx.Module):
             return block(x_BTE, logic, positions, segment_ids)
 
         x_BTE = self._embedded(tokens_BT)
-        x_BTE = apply_layers(layer, stacked, x_BTE, logics, self.config.remat)
-        return self._scores(x_BTE)
+        return apply_layers(layer, stacked, x_BTE, logics, self.config.remat)
 
     def extend(
         self,
@@ -123,14 +132,14 @@ class Decoder(nnx.Module):
         else:
             last_B1 = jnp.broadcast_to(jnp.maximum(counts - 1, 0), x_BTE.shape[:1])
             last_BE = jnp.take_along_axis(x_BTE, last_B1[:, None, None], axis=1)[:, 0]
-        return self._scores(last_BE), tuple(longer)
+        return self.scores(last_BE), tuple(longer)
 
     def _embedded(self, tokens_BT: jax.Array) -> jax.Array:
         x_BTE = self.embed(tokens_BT)
         return self.norm(x_BTE) if self.config.block == "gau" else x_BTE
 
-    def _scores(self, x_BTE: jax.Array) -> jax.Array:
-        """float32[..., V] vocabulary scores of [..., E]."""
+    def scores(self, x_BTE: jax.Array) -> jax.Array:
+        """float32[..., V] vocabulary scores of states [..., E]."""
         if self.config.block == "llama":
             x_BTE = self.norm(x_BTE)
         if self.config.tied_embeddings:

@@ -64,7 +64,7 @@ def evaluate(path, rows=ROWS, models=MODELS, text=TEXT, **options):
 @pytest.fixture(scope="module", autouse=True)
 def quick_model():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(positions, "apply_model", tiny_model.apply)
+        patch.setattr(positions, "target_scores", tiny_model.target_scores)
         yield
 
 

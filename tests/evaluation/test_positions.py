@@ -9,6 +9,7 @@ from rope_lab import position_logic
 from rope_lab.evaluation import per_token, positions
 from rope_lab.logic.draws import evaluation_positions
 from rope_lab.model import ModelConfig, apply_model, init_model
+from rope_lab.model.scoring import target_scores
 
 CONFIG = ModelConfig(
     vocab_size=13, num_layers=2, width=16, ff_width=24, num_heads=2, num_kv_heads=1,
@@ -60,11 +61,11 @@ def test_losses_and_hits_equal_a_naive_computation(rerope, batch_size):
 def count_traces(monkeypatch):
     traces = []
 
-    def counted(graphdef, params, tokens, logic, positions):
-        traces.append(tokens.shape)
-        return apply_model(graphdef, params, tokens, logic, positions)
+    def counted(graphdef, params, inputs, targets, logic, positions):
+        traces.append(inputs.shape)
+        return target_scores(graphdef, params, inputs, targets, logic, positions)
 
-    monkeypatch.setattr(positions, "apply_model", counted)
+    monkeypatch.setattr(positions, "target_scores", counted)
     return traces
 
 
@@ -89,8 +90,8 @@ def test_encodings_of_another_structure_compile_anew(monkeypatch):
     traces = []
     monkeypatch.setattr(
         positions,
-        "apply_model",
-        lambda *a, **b: traces.append(1) or tiny_model.apply(*a, **b),
+        "target_scores",
+        lambda *a, **b: traces.append(1) or tiny_model.target_scores(*a, **b),
     )
     for window in (4, 6, 4):
         logic = position_logic("rerope", head_dim=8, window=window)
@@ -114,7 +115,7 @@ def test_a_plain_callable_and_a_logic_per_layer_are_measured_too():
 
 
 def test_progress_counts_windows_up_to_all_of_them(monkeypatch):
-    monkeypatch.setattr(positions, "apply_model", tiny_model.apply)
+    monkeypatch.setattr(positions, "target_scores", tiny_model.target_scores)
     rope, params = position_logic("rope", head_dim=8), tiny_model.init(0)
     seen = []
     per_token(

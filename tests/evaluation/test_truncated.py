@@ -15,7 +15,7 @@ ROPE = position_logic("rope", head_dim=8)
 
 @pytest.fixture(autouse=True)
 def quick_model(monkeypatch):
-    monkeypatch.setattr(positions, "apply_model", tiny_model.apply)
+    monkeypatch.setattr(positions, "target_scores", tiny_model.target_scores)
 
 
 def windows(count, length):

@@ -21,6 +21,8 @@ class Purpose(enum.IntEnum):
     PREFIXES = 5
     FIRST_PASSAGES = 6
     RANDOM_PASSAGES = 7
+    SELECTION = 8
+    RETRIEVAL = 9
 
 
 def draws(count: int, purpose: Purpose, seed: int, *key: int) -> np.ndarray:

@@ -51,13 +51,30 @@ def mean_interval(
             f"values has {len(values)} windows and document_ids shape {ids.shape}; "
             "expected at least one window and one document id for each"
         )
-    sums, sizes = _by_document(values, ids)
-    mean = values.mean(axis=0)
+    return ratio_interval(*_by_document(values, ids), resamples, seed)
+
+
+def ratio_interval(
+    sums: Float[np.ndarray, "M ..."],
+    sizes: Float[np.ndarray, " M"],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Sum over documents of `sums` by that of `sizes`, with its interval over documents.
+
+    Args:
+      sums: one total per document, such as the loss of its tokens.
+      sizes: what it is a total of, such as the number of its tokens; positive.
+      resamples: bootstrap draws.
+      seed: of the draws; equal seeds draw equal documents.
+    """
+    sums, sizes = np.asarray(sums, np.float64), np.asarray(sizes, np.float64)
+    mean = sums.sum(axis=0) / sizes.sum()
     if len(sizes) == 1:
         unknown = np.full_like(mean, np.nan)
         return Interval(mean[()], unknown[()], unknown[()])
     counts = _draws(len(sizes), resamples, seed)
-    shape = (-1,) + (1,) * (values.ndim - 1)
+    shape = (-1,) + (1,) * (sums.ndim - 1)
     means = np.tensordot(counts, sums, axes=1) / (counts @ sizes).reshape(shape)
     low, high = np.quantile(means, _levels(len(sizes)), axis=0)
     return Interval(mean[()], low[()], high[()])

@@ -50,7 +50,7 @@ def summarise(
         "equal": by_position(loss, hit, document_ids, equal_edges(length)),
     }
     cell["per_window"] = {
-        f"{name}_{quantity}": _rounded(values)
+        f"{name}_{quantity}": rounded(values)
         for name, both in windows.items()
         for quantity, values in zip(("loss", "accuracy"), both, strict=True)
     }
@@ -72,8 +72,8 @@ def copies(
     ids = np.asarray(document_ids)
     return {
         "repeat_length": repeat_length,
-        "first": _statistic(mean_interval(first, ids)),
-        "later": _statistic(mean_interval(later, ids)),
+        "first": statistic(mean_interval(first, ids)),
+        "later": statistic(mean_interval(later, ids)),
         "gain": difference(later, first, ids),
     }
 
@@ -105,7 +105,7 @@ def same_targets(cell: Cell, reference: Cell) -> None:
 
 def difference(a: Any, b: Any, document_ids: Any) -> dict[str, Any]:
     """Mean and 95 % interval of a - b, values of the same windows."""
-    return _statistic(paired_interval(a, b, np.asarray(document_ids)))
+    return statistic(paired_interval(a, b, np.asarray(document_ids)))
 
 
 def by_position(
@@ -122,12 +122,12 @@ def by_position(
     accuracy = mean_interval(hit_NK, document_ids)
     return {
         "edges": edges.tolist(),
-        "loss": _rounded(interval.mean),
-        "low": _rounded(interval.low),
-        "high": _rounded(interval.high),
-        "accuracy": _rounded(accuracy.mean),
-        "accuracy_low": _rounded(accuracy.low),
-        "accuracy_high": _rounded(accuracy.high),
+        "loss": rounded(interval.mean),
+        "low": rounded(interval.low),
+        "high": rounded(interval.high),
+        "accuracy": rounded(accuracy.mean),
+        "accuracy_low": rounded(accuracy.low),
+        "accuracy_high": rounded(accuracy.high),
     }
 
 
@@ -145,8 +145,8 @@ def equal_edges(length: int, bins: int = EQUAL_BINS) -> Int[np.ndarray, " K+1"]:
 
 def level(loss_N, accuracy_N, document_ids, tokens: int) -> dict[str, Any]:
     """Mean loss and accuracy of windows, with their intervals."""
-    loss = _statistic(mean_interval(loss_N, document_ids))
-    accuracy = _statistic(mean_interval(accuracy_N, document_ids))
+    loss = statistic(mean_interval(loss_N, document_ids))
+    accuracy = statistic(mean_interval(accuracy_N, document_ids))
     return {
         "loss": loss["mean"],
         "loss_interval": loss["interval"],
@@ -156,13 +156,13 @@ def level(loss_N, accuracy_N, document_ids, tokens: int) -> dict[str, Any]:
     }
 
 
-def _statistic(interval: Interval) -> dict[str, Any]:
-    mean, low, high = (_rounded(x) for x in interval)
+def statistic(interval: Interval) -> dict[str, Any]:
+    mean, low, high = (rounded(x) for x in interval)
     return {"mean": mean, "interval": None if low is None else [low, high]}
 
 
-def _rounded(values: Any) -> Any:
+def rounded(values: Any) -> Any:
     """Plain numbers for JSON, which knows no NaN: null instead."""
     if np.ndim(values):
-        return [_rounded(x) for x in values]
+        return [rounded(x) for x in values]
     return round(float(values), DIGITS) if np.isfinite(values) else None

@@ -1,0 +1,86 @@
+"""The three ways in which papers cut a document to measure perplexity at a length.
+
+``last``: ReRoPE's (bojone/rerope, eval_loss.py). The last n tokens of a document are
+the targets at every length; what grows is the context before them.
+
+``sliding``: YaRN's (jquesnelle/yarn, eval/perplexity.py), which the Resonance paper's
+code inherits. Windows of the length walk over the whole document in strides; each
+begins with BOS and scores what the one before has not.
+
+``first``: the same with ``--truncate``. One window, BOS and the first tokens, all of
+them scored; its loss by position is what plots of loss against position show.
+
+A document's tokens are numbered without BOS: 0 .. N-1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+CONVENTIONS = ("last", "sliding", "first")
+WEIGHTS = ("tokens", "windows")
+
+
+class Window(NamedTuple):
+    """Tokens start .. stop-1 are read, BOS before them or not; the last are scored."""
+
+    start: int
+    stop: int
+    scored: int
+    bos: bool
+
+
+def last(tokens: int, length: int, targets: int) -> list[Window]:
+    """One window of `length` inputs whose final `targets` targets are scored.
+
+    BOS is the first token of a document and cut off with the rest of its beginning. A
+    document that is shorter than the window is read whole, as in the released code.
+    """
+    whole = tokens <= length  # BOS and the document fit into length + 1 tokens
+    start = 0 if whole else tokens - (length + 1)
+    available = tokens if whole else length
+    return [Window(start, tokens, min(targets, available), whole)]
+
+
+def sliding(tokens: int, length: int, stride: int) -> list[Window]:
+    """Windows of `length` tokens, BOS among them, every `stride` tokens."""
+    windows, scored = [], 0
+    for start in range(0, tokens, stride):
+        stop = min(start + length - 1, tokens)
+        windows.append(Window(start, stop, stop - scored, True))
+        scored = stop
+        if stop == tokens:
+            break
+    return windows
+
+
+def first(tokens: int, length: int) -> list[Window]:
+    """BOS and the first length - 1 tokens, all scored."""
+    stop = min(tokens, length - 1)
+    return [Window(0, stop, stop, True)]
+
+
+def check_convention(
+    convention: str, lengths: list[int], targets: int, stride: int
+) -> None:
+    """Raises ValueError for what no document could be measured with."""
+    if convention not in CONVENTIONS:
+        raise ValueError(
+            f"convention is {convention!r}; expected one of {', '.join(CONVENTIONS)}"
+        )
+    if not lengths or min(lengths) < 2 or len(set(lengths)) < len(lengths):
+        raise ValueError(
+            f"lengths are {lengths}; give different numbers of at least 2 tokens"
+        )
+    shortest = min(lengths)
+    if convention == "last" and not 1 <= targets <= shortest:
+        raise ValueError(
+            f"the last {targets} targets do not fit into the shortest length, "
+            f"{shortest} tokens: every length has to score the same targets, so give "
+            f"1 to {shortest} targets"
+        )
+    if convention == "sliding" and not 1 <= stride < shortest:
+        raise ValueError(
+            f"a stride of {stride} tokens leaves out targets of windows of {shortest} "
+            f"tokens, BOS among them; give 1 to {shortest - 1}"
+        )

@@ -59,6 +59,7 @@ setup(
     author="The rope_lab authors",
     python_requires=">=3.11",
     packages=find_packages(include=["rope_lab", "rope_lab.*"]),
+    package_data={"rope_lab.data": ["manifests/*.json"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["rope-lab = rope_lab.cli.main:main"]},

@@ -22,7 +22,15 @@ def triangle(far):
 
 
 STEPS = np.arange(0, 300, 10)
+NEEDLE = {
+    "label": "RoPE",
+    "results": [
+        {"length": n, "depths": [0.0, 0.5, 1.0], "scores": [0.0, 0.4, 1.0]}
+        for n in (1000, 2000)
+    ],
+}
 PICTURES = {
+    "needle": lambda path: plots.needle_heatmap(NEEDLE, path),
     "all rows": lambda path: plots.loss_by_position(RESULTS, path),
     "few rows": lambda path: plots.loss_by_position(RESULTS, path, labels=FEW),
     "excess": lambda path: plots.excess_by_position(RESULTS, path),

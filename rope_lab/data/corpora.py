@@ -141,7 +141,7 @@ def _open_files(path: Path, root: Path) -> tuple[Sequence[Any], str, np.ndarray]
 
     def write(scratch: Path) -> None:
         builder = textfiles.TextFiles(path=path, data_dir=scratch)
-        _prepare_quietly(builder)
+        prepare_quietly(builder)
         texts = (record["text"] for record in builder.as_data_source("train"))
         digests = _digests(texts)
         if _checksum(digests) != checksum:
@@ -173,7 +173,7 @@ def _open_registered(name: str, root: Path) -> tuple[Sequence[Any], str, np.ndar
     return records, key, digests
 
 
-def _prepare_quietly(builder: textfiles.TextFiles) -> None:
+def prepare_quietly(builder: textfiles.TextFiles) -> None:
     """Local files need no account of a download, nor bars that outlive the work."""
     tfds.disable_progress_bar()
     try:

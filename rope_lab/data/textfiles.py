@@ -48,7 +48,7 @@ def read_documents(path: Path) -> Iterator[bytes]:
     """
     empty = True
     for file in _files(path):
-        for document in _READERS[file.suffix](file):
+        for document in _READERS[file.suffix](file, "text"):
             if document.strip():
                 empty = False
                 yield document
@@ -78,51 +78,66 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _read_txt(file: Path) -> Iterator[bytes]:
+def read_file(file: Path, column: str = "text") -> Iterator[bytes]:
+    """The documents of one .txt, .jsonl or .parquet file, from that key or column.
+
+    Raises:
+      ValueError: another suffix, bytes that are not text, no such key or column.
+    """
+    if file.suffix not in SUFFIXES:
+        raise ValueError(
+            f"{file} has the suffix {file.suffix!r}; expected one of "
+            f"{', '.join(SUFFIXES)}"
+        )
+    return _READERS[file.suffix](file, column)
+
+
+def _read_txt(file: Path, column: str) -> Iterator[bytes]:
+    del column  # the file is the document
     yield _checked(file.read_bytes(), file)
 
 
-def _read_jsonl(file: Path) -> Iterator[bytes]:
+def _read_jsonl(file: Path, column: str) -> Iterator[bytes]:
     offset = 0
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             _checked(line, file, offset)
             offset += len(line)
             if line.strip():
-                yield _jsonl_text(line, f"{file}, line {number}").encode()
+                yield _jsonl_text(line, column, f"{file}, line {number}").encode()
 
 
-def _jsonl_text(line: bytes, place: str) -> str:
+def _jsonl_text(line: bytes, column: str, place: str) -> str:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{place} is not JSON ({error.msg}); expected one object per line"
         ) from None
-    text = record.get("text") if isinstance(record, dict) else None
+    text = record.get(column) if isinstance(record, dict) else None
     if not isinstance(text, str):
         raise ValueError(
-            f'{place} has no "text"; expected an object like {{"text": "..."}}'
+            f'{place} has no "{column}"; expected an object like {{"{column}": "..."}}'
         )
     return text
 
 
-def _read_parquet(file: Path) -> Iterator[bytes]:
+def _read_parquet(file: Path, column: str) -> Iterator[bytes]:
     try:
         table = pyarrow.parquet.ParquetFile(file)
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{file} is not a Parquet file: {error}") from None
     with table:
         names = table.schema_arrow.names
-        if "text" not in names:
+        if column not in names:
             raise ValueError(
-                f'{file} has the columns {names}; expected one called "text"'
+                f'{file} has the columns {names}; expected one called "{column}"'
             )
-        for batch in table.iter_batches(columns=["text"], batch_size=256):
+        for batch in table.iter_batches(columns=[column], batch_size=256):
             for text in batch.column(0).to_pylist():
                 if not isinstance(text, str):
                     raise ValueError(
-                        f'{file}: column "text" holds {type(text).__name__} '
+                        f'{file}: column "{column}" holds {type(text).__name__} '
                         "where a string is expected; remove such rows"
                     )
                 yield text.encode()

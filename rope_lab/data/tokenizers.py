@@ -45,6 +45,9 @@ class Tokenizer(Protocol):
     def decode(self, ids: np.ndarray) -> str:
         """The text of `ids`, which may hold BOS; broken UTF-8 becomes U+FFFD."""
 
+    def token_id(self, piece: str) -> int | None:
+        """The id of a special token such as "</s>", None where there is none."""
+
 
 class ByteTokenizer:
     """The 256 bytes of UTF-8, and BOS = 256."""
@@ -59,6 +62,9 @@ class ByteTokenizer:
     def decode(self, ids: np.ndarray) -> str:
         ids = np.asarray(ids)
         return ids[ids < 256].astype(np.uint8).tobytes().decode(errors="replace")
+
+    def token_id(self, piece: str) -> int | None:
+        return None
 
 
 class HuggingFaceTokenizer:
@@ -88,6 +94,9 @@ class HuggingFaceTokenizer:
     def decode(self, ids: np.ndarray) -> str:
         ids = np.asarray(ids)
         return self._model.decode(ids[ids != self.bos_id].tolist())
+
+    def token_id(self, piece: str) -> int | None:
+        return self._model.token_to_id(piece)
 
 
 class SentencePieceTokenizer:
@@ -119,6 +128,10 @@ class SentencePieceTokenizer:
     def decode(self, ids: np.ndarray) -> str:
         ids = np.asarray(ids)
         return self._model.DecodeIds(ids[ids != self.bos_id].tolist())
+
+    def token_id(self, piece: str) -> int | None:
+        number = self._model.PieceToId(piece)  # that of an unknown one, if it is
+        return number if self._model.IdToPiece(number) == piece else None
 
 
 def load_tokenizer(

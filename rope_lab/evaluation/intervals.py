@@ -60,7 +60,7 @@ def ratio_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Sum over documents of `sums` by that of `sizes`, with its interval over documents.
+    """Sum of `sums` by sum of `sizes`, with its interval over documents.
 
     Args:
       sums: one total per document, such as the loss of its tokens.

@@ -14,6 +14,7 @@ from rope_lab.plots.encodings import (
 )
 from rope_lab.plots.encodings import wavelengths as wavelengths
 from rope_lab.plots.found import found_wavelengths as found_wavelengths
+from rope_lab.plots.heatmap import needle_heatmap as needle_heatmap
 from rope_lab.plots.posgen import posgen_accuracy as posgen_accuracy
 from rope_lab.plots.posgen import posgen_validation as posgen_validation
 from rope_lab.plots.study import accuracy_against as accuracy_against

@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 
 from rope_lab.data import load_corpus
 from rope_lab.data.registered import REGISTERED, Registered
+from rope_lab.data.sources import open_documents
 
 BOOKS = [f"Book {number}. Call me {'very ' * number}Ishmael." for number in range(10)]
 
@@ -26,7 +27,10 @@ class Pg19(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples()}
+        return {"train": self._generate_examples(), "test": self._few()}
+
+    def _few(self):
+        yield 0, {"book_text": "The test split.", "book_id": 0}
 
     def _generate_examples(self):
         for number, text in enumerate(BOOKS):
@@ -90,3 +94,13 @@ def test_the_catalogue_has_each_corpus_with_its_text(name, tmp_path):
     corpus = REGISTERED[name]
     builder = tfds.builder(corpus.builder, data_dir=tmp_path)
     assert isinstance(builder.info.features[corpus.text_key], tfds.features.Text)
+
+
+def test_a_split_of_its_own_is_read_for_evaluation(no_network, tmp_path):
+    folder = tmp_path / "data" / "tensorflow_datasets"
+    Pg19(data_dir=folder, file_format="array_record").download_and_prepare()
+    assert list(open_documents("pg19", "test", tmp_path / "data")) == [
+        "The test split."
+    ]
+    with pytest.raises(ValueError, match=r"\['test', 'train'\]"):
+        open_documents("pg19", "validation", tmp_path / "data")

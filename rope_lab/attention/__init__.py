@@ -6,6 +6,7 @@ queries and keys, C head dim of values.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 
@@ -15,10 +16,12 @@ from jaxtyping import Array, Float, Int
 
 from rope_lab.attention.dense import dense
 from rope_lab.attention.operands import make_layout
+from rope_lab.attention.ring import ring
 from rope_lab.attention.tiled import tiled
+from rope_lab.attention.zigzag import zigzag
 from rope_lab.logic import PositionLogic
 
-__all__ = ["attend", "dense", "tiled"]
+__all__ = ["attend", "attend_by_heads", "dense", "ring", "tiled", "zigzag"]
 
 _KNOWN = ("auto", "dense", "tiled", "gpu", "tpu")
 # Pairs of a query and a key from which on tiles are faster than a whole matrix on a
@@ -52,21 +55,24 @@ def attend(
         keys. A query sees keys of its own segment; 0 is padding, seen by nobody.
       implementation: "auto" (on a GPU or TPU its kernels, where they take the call),
         "dense", "tiled", "gpu" or "tpu".
-      context_axis: mesh axis of a sequence sharded over devices; not built yet.
+      context_axis: mesh axis over which the sequence is sharded: the call is inside
+        jax.shard_map, q, k, v are shards of equal size (padded by segment 0), and
+        query_positions and key_positions, those of the local tokens in any order, are
+        required; segment_ids is a pair. Keys travel around the axis, see `ring`; the
+        tiles are those of plain XLA. `zigzag` gives every shard the same work.
 
     Returns:
       [B, T, H, C] in the dtype of q; 0, with gradient 0, for a query that sees no key.
 
     Raises:
-      ValueError: shapes that do not fit; "gpu" or "tpu" does not take the call.
-      NotImplementedError: what is not built yet.
+      ValueError: shapes that do not fit; "gpu" or "tpu" does not take the call; a
+        context_axis without what it needs.
     """
     if implementation not in _KNOWN:
         raise ValueError(f"implementation must be one of {_KNOWN}: {implementation!r}")
     if context_axis is not None:
-        raise NotImplementedError(
-            f"context_axis={context_axis!r} is not built yet; leave it None"
-        )
+        given = query_positions, key_positions, segment_ids
+        _check_context(context_axis, implementation, *given)
     _check_shapes(q_BTHD, k_BSKD, v_BSKC)
     queries, keys = q_BTHD.shape[1], k_BSKD.shape[1]
     query_positions, key_positions = _positions(
@@ -75,6 +81,9 @@ def attend(
     segments = None
     if segment_ids is not None:
         segments = _segment_pair(segment_ids, q_BTHD.shape[0], queries, keys)
+    if context_axis is not None:
+        layout = make_layout(logic, query_positions, key_positions, segments)
+        return ring(q_BTHD, k_BSKD, v_BSKC, logic, layout, context_axis)
     chosen = _chosen(implementation, q_BTHD, k_BSKD, v_BSKC, logic)
     if chosen == "dense":
         visible_BTS = query_positions[:, :, None] >= key_positions[:, None, :]
@@ -86,6 +95,91 @@ def attend(
     layout = make_layout(logic, query_positions, key_positions, segments)
     run = tiled if chosen == "tiled" else getattr(_kernels(chosen), chosen)
     return run(q_BTHD, k_BSKD, v_BSKC, logic, layout)
+
+
+def attend_by_heads(
+    q_BTHD: Float[Array, "B T H D"],
+    k_BSKD: Float[Array, "B S K D"],
+    v_BSKC: Float[Array, "B S K C"],
+    logic: PositionLogic,
+    *,
+    query_positions: Int[Array, "*B T"],
+    key_positions: Int[Array, "*B S"],
+    segment_ids: tuple[jax.Array, jax.Array] | None = None,
+    implementation: str = "auto",
+    context_axis: str,
+) -> Float[Array, "B T H C"]:
+    """`attend` over the shards of a mesh axis by exchange of heads, not around a ring.
+
+    Two all-to-all exchanges give each device all tokens of some heads, and back. Every
+    implementation takes it, the accelerators' kernels too, but a device holds all of
+    the sequence for its heads, and the key heads have to be a multiple of the devices.
+
+    Raises:
+      ValueError: too few heads, or a logic that differs from head to head.
+    """
+    devices = jax.lax.axis_size(context_axis)
+    if k_BSKD.shape[2] % devices:
+        raise ValueError(
+            f"{k_BSKD.shape[2]} key heads cannot be shared out to the {devices} "
+            f"devices of {context_axis!r}; use the ring, `attend(context_axis=...)`"
+        )
+    if not isinstance(logic, PositionLogic) or logic.bias is not None:
+        raise ValueError(
+            "an exchange of heads does not take biases or callables, which may differ "
+            "from head to head; use the ring, `attend(context_axis=...)`"
+        )
+    to_heads, to_tokens = (
+        functools.partial(
+            jax.lax.all_to_all,
+            axis_name=context_axis,
+            split_axis=split,
+            concat_axis=3 - split,
+            tiled=True,
+        )
+        for split in (2, 1)
+    )
+
+    def everywhere(x_RT):
+        return jax.lax.all_gather(x_RT, context_axis, axis=x_RT.ndim - 1, tiled=True)
+
+    if segment_ids is not None:
+        segment_ids = tuple(everywhere(jnp.asarray(x)) for x in segment_ids)
+    out = attend(
+        *(to_heads(x) for x in (q_BTHD, k_BSKD, v_BSKC)),
+        logic,
+        query_positions=everywhere(query_positions),
+        key_positions=everywhere(key_positions),
+        segment_ids=segment_ids,
+        implementation=implementation,
+    )
+    return to_tokens(out)
+
+
+def _check_context(axis: str, implementation, query_positions, key_positions, segments):
+    """Raises ValueError unless attention can be over the shards of a mesh axis."""
+    if implementation not in ("auto", "tiled"):
+        raise ValueError(
+            f"context_axis={axis!r} runs implementation 'tiled' on every platform, not "
+            f"{implementation!r}; leave it 'auto'"
+        )
+    if query_positions is None or key_positions is None:
+        raise ValueError(
+            f"context_axis={axis!r}: a shard does not know where its tokens stand; "
+            "give query_positions and key_positions"
+        )
+    if segments is not None and not isinstance(segments, (tuple, list)):
+        raise ValueError(
+            f"context_axis={axis!r}: segment_ids has to be a pair, those of the local "
+            "queries and of the local keys"
+        )
+    try:
+        jax.lax.axis_size(axis)
+    except NameError:
+        raise ValueError(
+            f"context_axis={axis!r} is no axis of a mesh here: call attend inside "
+            "jax.shard_map over a mesh that has it"
+        ) from None
 
 
 def _chosen(implementation: str, q_BTHD, k_BSKD, v_BSKC, logic) -> str:

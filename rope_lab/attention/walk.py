@@ -29,14 +29,14 @@ def walked(scores, operands: Operands, tiles: Tiles) -> jax.Array:
 
 
 def _keep(scores, operands: Operands, tiles: Tiles):
-    out, lse = _map_rows(functools.partial(_forward, scores), operands, tiles)
+    out, lse = map_rows(functools.partial(walk_forward, scores), operands, tiles)
     return out, (operands, tiles, out, lse)
 
 
 def _pull_back(scores, saved, dout):
     operands, tiles, out, lse = saved
-    walk = functools.partial(_backward, scores)
-    slopes = _map_rows(walk, operands, tiles, lse, out, dout)
+    walk = functools.partial(walk_backward, scores)
+    slopes = map_rows(walk, operands, tiles, lse, out, dout)
     return slopes._replace(logic=jax.tree.map(_sum, slopes.logic)), None
 
 
@@ -47,7 +47,7 @@ def _sum(x: jax.Array) -> jax.Array:
     return x.sum(0)
 
 
-def _map_rows(walk, operands: Operands, tiles: Tiles, *more):
+def map_rows(walk, operands: Operands, tiles: Tiles, *more):
     """walk(operands, tiles, *more) for each row of positions, one after another."""
     logic = operands.logic
 
@@ -110,7 +110,7 @@ def _values(scores, x: jax.Array, at: Place) -> tuple[jax.Array, tuple]:
     return jax.lax.dynamic_slice(x, start, (1, scores.heads, *x.shape[2:]))[0], start
 
 
-def _forward(scores, x: Operands, tiles: Tiles):
+def walk_forward(scores, x: Operands, tiles: Tiles):
     """Output [B, M*t, H, C] and log-sum-exp [B, M*t, H, 1] of one row of positions."""
     tokens = scores.group * tiles.queries_RMt.shape[-1]
 
@@ -129,9 +129,9 @@ def _forward(scores, x: Operands, tiles: Tiles):
             return larger, total * shrink + p.sum(-1), out
 
         start = (
-            jnp.full((scores.heads, tokens), _LOWEST),
-            jnp.zeros((scores.heads, tokens)),
-            jnp.zeros((scores.heads, tokens, x.v.shape[-1])),
+            _full(q, _LOWEST, scores.heads, tokens),
+            _full(q, 0.0, scores.heads, tokens),
+            _full(q, 0.0, scores.heads, tokens, x.v.shape[-1]),
         )
         largest, total, out = _each_key_tile(tiles, at, visit, start)
         seen = total > 0
@@ -140,13 +140,18 @@ def _forward(scores, x: Operands, tiles: Tiles):
         return (mine.write(outputs[0], out), mine.write(outputs[1], lse)), None
 
     outputs = (
-        jnp.zeros((*x.q.shape[:3], x.v.shape[-1]), x.q.dtype),
-        jnp.zeros((*x.q.shape[:3], 1)),
+        jax.lax.full_like(x.q, 0, shape=(*x.q.shape[:3], x.v.shape[-1])),
+        _full(x.q, 0.0, *x.q.shape[:3], 1),
     )
     return jax.lax.scan(row, outputs, _places(scores, x, tiles))[0]
 
 
-def _backward(scores, x: Operands, tiles: Tiles, lse, out, dout) -> Operands:
+def _full(reference: jax.Array, value: float, *shape: int) -> jax.Array:
+    """float32; under jax.shard_map it differs where the reference does."""
+    return jax.lax.full_like(reference, value, jnp.float32, shape=shape)
+
+
+def walk_backward(scores, x: Operands, tiles: Tiles, lse, out, dout) -> Operands:
     """Gradients of the operands of one row of positions, shaped like them."""
     scores = dataclasses.replace(scores, by_key=True)
 

@@ -93,7 +93,9 @@ def amplified_products(
         _by_plane(k_BSKD, layout),
         jnp.asarray(amplitude.rates_P),
     )
-    return jax.lax.scan(add, jnp.zeros(shape, jnp.float32), given)[0]
+    # Like q in what devices it differs on, too.
+    start = jax.lax.full_like(q_BTHD, 0, jnp.float32, shape=shape)
+    return jax.lax.scan(add, start, given)[0]
 
 
 def _by_plane(x_BTHD: jax.Array, layout: str) -> jax.Array:

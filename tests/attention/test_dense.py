@@ -110,11 +110,6 @@ def test_an_unknown_implementation_raises_and_names_those_there_are(rope):
         attend(*tensors(), rope, implementation="fast")
 
 
-def test_a_context_axis_raises_until_it_is_built(rope):
-    with pytest.raises((ValueError, NotImplementedError), match="context_axis"):
-        attend(*tensors(), rope, context_axis="context")
-
-
 def shape_changes():
     q, k, v = tensors()
     positions = np.arange(S, dtype=np.int32)

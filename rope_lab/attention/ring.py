@@ -82,14 +82,22 @@ def ring(
     """
     t, s = tile_lengths(q_BTHD, k_BSKD, query_tile, key_tile)
     heads, key_heads = q_BTHD.shape[2], k_BSKD.shape[2]
+    q = q_BTHD.astype(jnp.float32)
     if isinstance(logic, PositionLogic):
         logic.check_heads(heads, q_BTHD.shape[3])
-        scores, learned = band_scores(logic, heads, key_heads, t, s), logic
+        scores = band_scores(logic, heads, key_heads, t, s)
+        arrays, layout = _varying((Operands(q, k_BSKD, v_BSKC, logic), layout), axis)
     else:
-        function, learned = hoisted(logic, q_BTHD, k_BSKD, t, s)
+        arrays, layout = _varying((Operands(q, k_BSKD, v_BSKC, None), layout), axis)
+        function, learned = hoisted(logic, arrays.q, arrays.k, layout, t, s)
+        if learned and axis in _axes(arrays.q):
+            raise ValueError(
+                "a callable whose parameters are differentiated runs over shards in "
+                "jax.shard_map(..., check_vma=False) alone; a PositionLogic runs in any"
+            )
         scores = CallableScores(function, heads // key_heads, key_heads)
-    x = Operands(q_BTHD.astype(jnp.float32), k_BSKD, v_BSKC, learned)
-    out = _ringed(_Ring(axis, scores, t, s), *_varying((x, layout), axis))
+        arrays = arrays._replace(logic=learned)
+    out = _ringed(_Ring(axis, scores, t, s), arrays, layout)
     return queries_of_rows(out, q_BTHD.shape[1]).astype(q_BTHD.dtype)
 
 

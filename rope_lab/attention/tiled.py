@@ -56,7 +56,7 @@ def tiled(
         run = _banded if is_traced(*jax.tree.leaves(arrays)) else _compiled
         return run(*arrays, query_tile, key_tile)
     t, s = tile_lengths(q_BTHD, k_BSKD, query_tile, key_tile)
-    function, learned = hoisted(logic, q_BTHD, k_BSKD, t, s)
+    function, learned = hoisted(logic, q_BTHD, k_BSKD, layout, t, s)
     key_heads = k_BSKD.shape[2]
     scores = CallableScores(function, q_BTHD.shape[2] // key_heads, key_heads)
     tiles = make_tiles(layout, t, s)
@@ -201,12 +201,16 @@ def _shown(tiles: Tiles, row, n) -> list[jax.Array]:
     return [jnp.any(listed_MP & (band_MP == band)) for band in count]
 
 
-def hoisted(function, q_BTHD, k_BSKD, query_tile: int, key_tile: int):
+def hoisted(function, q_BTHD, k_BSKD, layout: Layout, query_tile: int, key_tile: int):
     """The callable with the arrays it closes over, if differentiated, as arguments."""
-    examples = []
-    for x, tokens in ((q_BTHD, query_tile), (k_BSKD, key_tile)):
-        shape = (1, tokens, *x.shape[2:])
-        examples.append(jax.ShapeDtypeStruct(shape, jnp.float32))
-    for tokens in (query_tile, key_tile):
-        examples.append(jax.ShapeDtypeStruct((1, tokens), jnp.int32))
+    positions = (layout.queries_RT, query_tile), (layout.keys_RS, key_tile)
+    examples = [
+        # Of a tile, and under jax.shard_map of the type that differs as the whole does.
+        jax.lax.full_like(x, 0, dtype, shape=(1, tokens, *x.shape[2:]))
+        for arrays, dtype in (
+            (((q_BTHD, query_tile), (k_BSKD, key_tile)), jnp.float32),
+            (positions, jnp.int32),
+        )
+        for x, tokens in arrays
+    ]
     return jax.closure_convert(function, *examples)

@@ -12,6 +12,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from rope_lab.cli.evaluation_config import EvaluateConfig as EvaluateConfig
+from rope_lab.cli.evaluation_config import GenerateConfig as GenerateConfig
+from rope_lab.cli.evaluation_config import PerplexityConfig as PerplexityConfig
 from rope_lab.data import DataConfig, PosGenConfig
 from rope_lab.evaluation.frequency_search import EvolutionSearch, GradientSearch
 from rope_lab.model import ModelConfig

@@ -88,14 +88,14 @@ def check_encodings(
       ValueError: names the row and says what is wrong with it.
     """
     for row in config.encodings:
-        label, model, _ = _split(row)
+        label, model, _ = split_row(row)
         if model not in config.models:
             raise ValueError(
                 f"encoding {label!r} asks for model {model!r}; there are "
                 f"{sorted(config.models)}"
             )
         for length in config.lengths:
-            _build(row, model_config, train_length, length)
+            build_encoding(row, model_config, train_length, length)
 
 
 def _check_learned(rows: list[Row], models: dict[str, Loaded], lengths) -> None:
@@ -117,13 +117,15 @@ def _rows(config: ExtrapolateConfig, first: Loaded) -> list[Row]:
     own = first.logic()
     rows = [Row(TRUNCATED, lambda length: own, truncated=True)]
     for row in config.encodings:
-        label, model, _ = _split(row)
-        build = functools.partial(_build, row, first.model_config, first.train_length)
+        label, model, _ = split_row(row)
+        build = functools.partial(
+            build_encoding, row, first.model_config, first.train_length
+        )
         rows.append(Row(label, build, model=model))
     return rows
 
 
-def _split(row: Any) -> tuple[str, str, Any]:
+def split_row(row: Any) -> tuple[str, str, Any]:
     """A row of the config as (label, model label, logic spec)."""
     if not isinstance(row, dict) or not isinstance(row.get("label"), str):
         raise ValueError(
@@ -135,8 +137,11 @@ def _split(row: Any) -> tuple[str, str, Any]:
     return row["label"], row.get("model", PRETRAINED), spec.get("layers", spec)
 
 
-def _build(row: Any, model_config, train_length: int, length: int) -> Any:
-    label, _, spec = _split(row)
+def build_encoding(
+    row: Any, model_config: ModelConfig, train_length: int, length: int
+) -> Any:
+    """The logic of a row at a length; a ValueError names the row."""
+    label, _, spec = split_row(row)
     try:
         return build_logic(resolve(spec, train_length, length), model_config)
     except ValueError as error:

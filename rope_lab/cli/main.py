@@ -9,6 +9,7 @@ Wrong input ends with one line and exit status 2; --traceback shows where it aro
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -25,21 +26,44 @@ EXPERIMENTS = {
     "sweep": ("rope_lab.cli.sweep:sweep", "SweepConfig"),
     "posgen": ("rope_lab.cli.posgen:posgen", "PosGenStudyConfig"),
     "wavelengths": ("rope_lab.cli.wavelengths:wavelengths", "WavelengthsConfig"),
+    "evaluate": ("rope_lab.cli.evaluate:evaluate", "EvaluateConfig"),
+    "perplexity": ("rope_lab.cli.perplexity:perplexity", "PerplexityConfig"),
+    "generate": ("rope_lab.cli.generate:generate", "GenerateConfig"),
     "demo": ("rope_lab.cli.demo:demo", "DemoConfig"),
 }
 # The same command over a config that says which models to train first.
 STUDY = ("rope_lab.cli.study:study", "StudyConfig")
 _OVERRIDE = "--config."
-_SHORT = {"sweep": ("--grid", "--workers")}  # for --config.grid, --config.workers
+# --grid stands for --config.grid; what comes behind a short option alone is text.
+_SHORT = {
+    "sweep": ("--grid", "--workers"),
+    "evaluate": ("--encodings", "--lengths"),
+    "perplexity": (
+        "--encodings", "--lengths", "--documents", "--convention", "--stride",
+        "--targets", "--weights",
+    ),
+    "generate": (
+        "--prompt", "--chat", "--template", "--system", "--encoding", "--length",
+        "--max_new_tokens", "--temperature", "--top_k", "--top_p", "--seed",
+    ),
+}  # fmt: skip
+_TEXT = ("--prompt", "--template", "--system")
+# These take a checkpoint behind their name, and do without a config.
+_OF_A_CHECKPOINT = ("evaluate", "perplexity", "generate")
+_WITHOUT_WORKDIR = ("generate",)
 _WRONG_INPUT = (ValueError, OSError, NotImplementedError)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """`rope-lab EXPERIMENT --config=FILE --workdir=FOLDER [--config.key=value ...]`."""
+    """`rope-lab EXPERIMENT --config=FILE --workdir=FOLDER [--config.key=value ...]`.
+
+    `rope-lab evaluate CHECKPOINT --workdir=FOLDER`, `perplexity` and `generate` need no
+    config. `rope-lab EXPERIMENT --help` says more.
+    """
     argv = list(sys.argv if argv is None else argv)
     names = ", ".join(EXPERIMENTS)
     if len(argv) < 2 or argv[1] in ("-h", "--help", "help"):
-        print(f"{main.__doc__}\n\nExperiments: {names}")
+        print(f"{inspect.getdoc(main)}\n\nExperiments: {names}")
         sys.exit(0 if len(argv) > 1 else 2)
     if argv[1] not in EXPERIMENTS:
         _fail(f"unknown experiment {argv[1]!r}; choose one of {names}")
@@ -86,11 +110,11 @@ def _parse(
     rest = _read_flags(values, [arg for arg in argv if arg not in overrides])
     if rest:
         raise ValueError(f"unexpected arguments {rest}; options begin with --")
-    if values.config is None:
+    if values.config is None and name not in _OF_A_CHECKPOINT:
         raise ValueError("--config is missing: a Python file with get_config()")
-    if values.workdir is None:
+    if values.workdir is None and name not in _WITHOUT_WORKDIR:
         raise ValueError("--workdir is missing: the folder of the run")
-    plain = values.config.to_dict()
+    plain = {} if values.config is None else values.config.to_dict()
     for override in overrides:
         config_module.override(plain, override.removeprefix(_OVERRIDE))
     function, dataclass = reader_of(name, plain)
@@ -99,12 +123,22 @@ def _parse(
 
 
 def _spelled_out(name: str, argv: list[str]) -> list[str]:
-    """--grid=... and --grid ... as the override that they stand for."""
-    rest, long = iter(argv), []
-    for arg in rest:
+    """Short options, and a checkpoint, as the overrides that they stand for.
+
+    An option without a value is switched on.
+    """
+    argv = list(argv)
+    if name in _OF_A_CHECKPOINT and len(argv) > 1 and not argv[1].startswith("-"):
+        argv[1] = f"{_OVERRIDE}checkpoint={argv[1]!r}"
+    long, rest = [], argv[::-1]
+    while rest:
+        arg = rest.pop()
         option, equals, value = arg.partition("=")
         if option in _SHORT.get(name, ()):
-            value = value if equals else next(rest, "")
+            if not equals:
+                switch = not rest or rest[-1].startswith("--")
+                value = "True" if switch else rest.pop()
+            value = repr(value) if option in _TEXT else value
             arg = f"{_OVERRIDE}{option.removeprefix('--')}={value}"
         long.append(arg)
     return long

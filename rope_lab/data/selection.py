@@ -53,12 +53,24 @@ def select_documents(
     maximum_tokens: int | None = None,
     how: str = "first",
     seed: int = 0,
+    or_fewer: bool = False,
 ) -> Selection:
     """The first `count` documents of at least `minimum_tokens`, or random such ones.
 
     YaRN's code, which the Resonance paper's figures come from, takes the first 50 of at
     least 16,384 tokens from GovReport and of 32,768 from Proof-pile; the paper says
     that they are random.
+
+    Args:
+      name: of the source, in messages and records.
+      source: documents by number.
+      tokenizer: the model's.
+      count: documents.
+      minimum_tokens: shorter documents are left out.
+      maximum_tokens: longer ones are cut behind; None keeps them whole.
+      how: "first" or "random".
+      seed: of random ones.
+      or_fewer: take what there is, if there is one at least.
 
     Raises:
       ValueError: there are fewer; says how many.
@@ -86,7 +98,7 @@ def select_documents(
         digest.update(hashlib.sha256(text.encode()).digest())
         if len(tokens) == count:
             break
-    if len(tokens) < count:
+    if len(tokens) < (1 if or_fewer else count):
         raise ValueError(
             f"{count} documents of at least {minimum_tokens} tokens are asked for, but "
             f"{name!r} has {len(tokens)} among {len(source)}; ask for fewer, or for "

@@ -133,7 +133,7 @@ def stream(
 
 def _tokens(graphdef, params, request: Request, sampling: Sampling, key):
     arrays, structure = split_logic(request.logic)
-    layers = _unstacked(params["layers"])
+    layers = layer_list(params["layers"])
     fixed = graphdef, structure, params, layers, arrays
     logits_BV = caches = None
     for number, (chunk_BT, counts_R) in enumerate(request.chunks()):
@@ -141,15 +141,15 @@ def _tokens(graphdef, params, request: Request, sampling: Sampling, key):
             size = (request.capacity, request.dtype, request.ragged)
             logits_BV, caches = _read_first(*fixed, chunk_BT, counts_R, size)
         else:
-            logits_BV, caches = _read(*fixed, chunk_BT, counts_R, logits_BV, caches)
+            logits_BV, caches = read_more(*fixed, chunk_BT, counts_R, logits_BV, caches)
     alive_B = np.ones(len(request.tokens_BT), bool)
     drawing = sampling, key, request.stop_tokens
-    tokens_B, alive_B = _first_token(logits_BV, alive_B, *drawing)
+    tokens_B, alive_B = first_token(logits_BV, alive_B, *drawing)
     for number in range(1, request.max_new_tokens + 1):
         shown_B, goes_on_B = tokens_B, alive_B
         if number < request.max_new_tokens:
             # On its way while the caller looks at the token before it.
-            tokens_B, alive_B, caches = _step(
+            tokens_B, alive_B, caches = step(
                 *fixed, tokens_B, alive_B, caches, *drawing, np.int32(number)
             )
         yield np.asarray(shown_B)
@@ -158,7 +158,8 @@ def _tokens(graphdef, params, request: Request, sampling: Sampling, key):
 
 
 @jax.jit
-def _unstacked(stacked):
+def layer_list(stacked):
+    """Parameters of each layer, copied once, as the steps below take them."""
     return unstacked(stacked)
 
 
@@ -176,7 +177,7 @@ def _read_first(graphdef, structure, params, layers, arrays, tokens_BT, counts_R
 
 
 @functools.partial(_static, donate_argnames=("logits_BV", "caches"))
-def _read(
+def read_more(
     graphdef, structure, params, layers, arrays, tokens_BT, counts_R, logits_BV, caches
 ):
     """The same after further tokens; a prompt that has none keeps its scores."""
@@ -186,7 +187,7 @@ def _read(
 
 
 @functools.partial(_static, donate_argnames="caches")
-def _step(
+def step(
     graphdef,
     structure,
     params,
@@ -209,7 +210,8 @@ def _step(
 
 
 @jax.jit
-def _first_token(logits_BV, alive_B, sampling, key, stop_tokens):
+def first_token(logits_BV, alive_B, sampling, key, stop_tokens):
+    """The token after a prompt, and which of the sequences go on behind it."""
     return _chosen(logits_BV, alive_B, sampling, key, stop_tokens)
 
 

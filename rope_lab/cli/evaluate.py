@@ -1,0 +1,187 @@
+"""Evaluate a checkpoint under one or several encodings; one scorecard.
+
+    rope-lab evaluate runs/base --workdir=runs/base-scores
+    rope-lab evaluate runs/base --workdir=runs/far --lengths=[128,1024] \\
+        --encodings='[{"name": "rerope", "window": "trained/2"}]'
+
+Perplexity by length, retrieval and, where its files lie in a folder, L-Eval. Everything
+is written to the workdir as it ends: records, with all that a number depends on, the
+scorecard and a heat map for each encoding; the same command continues. Keys of a config
+are those of `EvaluateConfig`; any of them can be given as --config.key=value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rope_lab.cli.evaluation_config import EvaluateConfig, PerplexitySection
+from rope_lab.cli.scorecard import make_scorecard, print_scorecard, save_scorecard
+from rope_lab.cli.subject import Loading
+from rope_lab.data.chat import chat_template
+from rope_lab.evaluation import Row, RowProgress
+from rope_lab.evaluation.leval import measure_leval
+from rope_lab.evaluation.leval_tasks import TASKS as LEVAL_TASKS
+from rope_lab.evaluation.leval_tasks import load_task
+from rope_lab.evaluation.perplexity import Protocol, measure_perplexity
+from rope_lab.evaluation.retrieval import measure_retrieval, prompt_tokens
+from rope_lab.evaluation.retrieval_tasks import TASKS
+from rope_lab.plots.heatmap import needle_heatmap
+from rope_lab.training.progress import format_seconds
+
+Record = dict[str, Any]
+
+
+def evaluate(config: EvaluateConfig, workdir: str | Path) -> dict[str, Any]:
+    """Writes workdir/scorecard.json and records; returns the scorecard.
+
+    What data is missing for is named in the scorecard and left out. Whatever is wrong
+    in the config ends the run before anything is measured.
+    """
+    loading = Loading(config)
+    run = _Run(config, loading, Path(workdir))
+    records: list[Record] = []
+    for part in (run.perplexities, run.retrievals, run.levals):
+        for record in part():
+            records.append(record)
+            save_scorecard(run.workdir, make_scorecard(records, run.not_run))
+    scorecard = make_scorecard(records, run.not_run)
+    save_scorecard(run.workdir, scorecard)
+    print_scorecard(scorecard)
+    return scorecard
+
+
+def protocol_of(section: PerplexitySection, lengths: list[int]) -> Protocol:
+    """The convention of a section; checked.
+
+    Raises:
+      ValueError: it does not fit the lengths.
+    """
+    shortest = min(lengths)
+    stride = min(256, shortest // 2) if section.stride is None else section.stride
+    targets = shortest if section.targets is None else section.targets
+    protocol = Protocol(section.convention, targets, stride, section.weights)
+    protocol.check(lengths)
+    return protocol
+
+
+class _Run:
+    """The parts of one evaluation, and what of them could not be run."""
+
+    def __init__(self, config: EvaluateConfig, loading: Loading, workdir: Path):
+        self.config, self.loading, self.workdir = config, loading, workdir
+        self.lengths = loading.lengths(config.lengths)
+        self.rows = loading.rows(config.encodings, config.own, self.lengths)
+        self.protocols = [protocol_of(one, self.lengths) for one in config.perplexity]
+        self.tasks = [_task(name) for name in config.retrieval.tasks]
+        self.template = chat_template(config.retrieval.template)
+        self.leval_template = chat_template(config.leval.template)
+        self.not_run: list[tuple[str, str]] = []
+        self.printer = Printer()
+
+    def perplexities(self) -> Iterator[Record]:
+        pairs = zip(self.config.perplexity, self.protocols, strict=True)
+        for section, protocol in pairs:
+            name = f"perplexity/{protocol.convention}/{section.documents}"
+            try:
+                documents = self.loading.documents(section, max(self.lengths))
+            except ValueError as error:
+                self.not_run.append((name, str(error)))
+                continue
+            for row in self.rows:
+                yield measure_perplexity(
+                    self.loading.subject, row, documents, protocol, self.lengths,
+                    self.workdir, progress=self.printer,
+                )  # fmt: skip
+
+    def retrievals(self) -> Iterator[Record]:
+        section = self.config.retrieval
+        try:
+            haystack = self.loading.haystack(section.haystack) if self.tasks else None
+        except ValueError as error:
+            self.not_run += [(f"retrieval/{t.name}", str(error)) for t in self.tasks]
+            return
+        for task in self.tasks:
+            lengths = self._with_room(task, haystack)
+            for row in self.rows if lengths else ():
+                record = self._retrieval(row, task, lengths, haystack)
+                if record is not None:
+                    yield record
+
+    def _retrieval(self, row: Row, task, lengths, haystack) -> Record | None:
+        section = self.config.retrieval
+        try:
+            record = measure_retrieval(
+                self.loading.subject, row, task, lengths, section.count, self.workdir,
+                seed=section.seed, haystack=haystack, template=self.template,
+                progress=self.printer,
+            )  # fmt: skip
+        except ValueError as error:  # randomized positions cannot be decoded
+            self.not_run.append((f"retrieval/{task.name}", f"{row.label}: {error}"))
+            return None
+        if task.name == "needle":
+            name = "".join(c if c.isalnum() else "-" for c in row.label.lower())
+            needle_heatmap(record, self.workdir / f"needle-{name}.png")
+        return record
+
+    def _with_room(self, task, haystack) -> list[int]:
+        """The lengths that hold a prompt of the task; others are named as not run."""
+        sample, lengths = task.sample(self.config.retrieval.seed, 0), []
+        for length in self.lengths:
+            try:
+                prompt_tokens(
+                    self.loading.subject, task, haystack, self.template, sample, length
+                )
+                lengths.append(length)
+            except ValueError as error:
+                self.not_run.append((f"retrieval/{task.name}", str(error)))
+        return lengths
+
+    def levals(self) -> Iterator[Record]:
+        section = self.config.leval
+        length = section.length or max(self.lengths)
+        for task in LEVAL_TASKS.values():
+            name = f"l-eval/{task.stem}"
+            if section.folder is None:
+                self.not_run.append((name, "leval.folder is not given"))
+                continue
+            data = load_task(Path(section.folder), task)
+            if data is None:
+                reason = f"{section.folder} holds no {task.stem}.jsonl"
+                self.not_run.append((name, reason))
+                continue
+            for row in self.rows:
+                yield measure_leval(
+                    self.loading.subject, row, data, length, self.workdir,
+                    template=self.leval_template, new_tokens=section.new_tokens,
+                    progress=self.printer,
+                )  # fmt: skip
+
+
+def _task(name: str):
+    if name not in TASKS:
+        raise ValueError(
+            f"retrieval.tasks has {name!r}; expected some of {', '.join(TASKS)}"
+        )
+    return TASKS[name]
+
+
+@dataclasses.dataclass
+class Printer:
+    """A line per evaluation, encoding and length, and then every tenth."""
+
+    last: tuple | None = None
+
+    def __call__(self, progress: RowProgress) -> None:
+        now = (progress.label, progress.length, progress.kind, progress.fraction // 0.1)
+        if now == self.last:
+            return
+        self.last = now
+        sys.stderr.write(
+            f"{progress.kind}, {progress.label}, length {progress.length} "
+            f"({progress.fraction:.0%})  {format_seconds(progress.seconds_left)} left\n"
+        )
+        sys.stderr.flush()

@@ -1,0 +1,119 @@
+"""The scorecard: one line per evaluation and encoding, and what was not run and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from rope_lab.evaluation.leval_tasks import TASKS
+from rope_lab.evaluation.results import save_results
+
+SCHEMA_VERSION = 1
+AVERAGE = "l-eval/average"
+
+
+def make_scorecard(
+    records: Sequence[Mapping[str, Any]], not_run: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """Plain data: ``lines`` of (evaluation, label, cells by length), and ``not_run``.
+
+    A cell has ``value`` and its 95 % ``interval``: perplexity, the share found, or
+    L-Eval's percentage. L-Eval's average is reported where all six tasks were run.
+    """
+    first = records[0] if records else {}
+    lines = [_line(record) for record in records]
+    averages, reasons = _averages(records)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "checkpoint": first.get("checkpoint"),
+        "train_length": first.get("train_length"),
+        "lines": lines + averages,
+        "not_run": [
+            {"evaluation": name, "reason": reason}
+            for name, reason in [*not_run, *reasons]
+        ],
+    }
+
+
+def save_scorecard(workdir: Path, scorecard: Mapping[str, Any]) -> None:
+    """Writes workdir/scorecard.json, whole or not at all."""
+    save_results(workdir / "scorecard.json", dict(scorecard))
+
+
+def print_scorecard(scorecard: Mapping[str, Any]) -> None:
+    """The table in the terminal."""
+    lengths = sorted({int(n) for line in scorecard["lines"] for n in line["cells"]})
+    table = Table(title="Scorecard: value [95 % interval]")
+    table.add_column("evaluation")
+    table.add_column("encoding")
+    table.add_column("n", justify="right")
+    for length in lengths:
+        table.add_column(f"{length} tokens", justify="right")
+    for line in scorecard["lines"]:
+        cells = [_shown(line["cells"].get(str(length))) for length in lengths]
+        table.add_row(line["evaluation"], line["label"], str(line["count"]), *cells)
+    Console(width=max(100, 70 + 26 * len(lengths))).print(table)
+    for missing in scorecard["not_run"]:
+        print(f"not run: {missing['evaluation']}: {missing['reason']}")
+
+
+def _line(record: Mapping[str, Any]) -> dict[str, Any]:
+    cells = {}
+    for result in record["results"]:
+        if "perplexity" in result:
+            value, interval = result["perplexity"], result["perplexity_interval"]
+        else:
+            value, interval = result["score"], result["score_interval"]
+            if record["evaluation"].startswith("l-eval"):
+                value, interval = _percent(value), _percent(interval)
+        cells[str(result["length"])] = {"value": value, "interval": interval}
+    return {
+        "evaluation": record["evaluation"],
+        "label": record["label"],
+        "count": record["count"],
+        "cells": cells,
+    }
+
+
+def _percent(values: Any) -> Any:
+    if values is None:
+        return None
+    return np.round(100 * np.asarray(values), 4).tolist()
+
+
+def _averages(records) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """The plain mean of the six tasks for each encoding that has them all."""
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for record in records:
+        kind, _, stem = record["evaluation"].partition("/")
+        if kind == "l-eval":
+            found.setdefault(record["label"], {})[stem] = record
+    lines, reasons = [], []
+    for label, tasks in found.items():
+        missing = [stem for stem in TASKS if stem not in tasks]
+        if missing:
+            names = ", ".join(f"{stem}.jsonl" for stem in missing)
+            reasons.append((AVERAGE, f"{label}: not reported without {names}"))
+            continue
+        results = [record["results"][0] for record in tasks.values()]
+        mean = float(np.mean([result["score"] for result in results]))
+        cell = {"value": _percent(mean), "interval": None}
+        count = sum(record["count"] for record in tasks.values())
+        cells = {str(results[0]["length"]): cell}
+        line = {"evaluation": AVERAGE, "label": label, "count": count, "cells": cells}
+        lines.append(line)
+    return lines, reasons
+
+
+def _shown(cell: Mapping[str, Any] | None) -> str:
+    if cell is None:
+        return ""
+    if cell["interval"] is None:
+        return f"{cell['value']:.4g}"
+    low, high = cell["interval"]
+    return f"{cell['value']:.4g} [{low:.4g}, {high:.4g}]"

@@ -1,0 +1,163 @@
+"""A checkpoint as the evaluations take it: with tokenizer, encodings and documents."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from rope_lab.cli.checkpoints import load_checkpoint
+from rope_lab.cli.evaluation_config import CheckpointConfig, PerplexitySection
+from rope_lab.cli.extrapolate import build_encoding
+from rope_lab.data import Corpus, Tokenizer, load_corpus, load_tokenizer
+from rope_lab.data.selection import Selection, select_documents
+from rope_lab.data.sources import open_documents
+from rope_lab.evaluation import Row
+from rope_lab.evaluation.haystack import Filler, filler
+from rope_lab.evaluation.subject import Subject
+from rope_lab.model.learned import with_learned
+
+OWN = "own"  # the label of the encoding a checkpoint was trained with
+HELD_OUT = "held_out"
+UP_TO = 50  # documents, as the papers take
+
+
+class Loading:
+    """What a command reads of a checkpoint, each part when it is needed.
+
+    Attributes:
+      loaded: the checkpoint.
+      subject: the same with its tokenizer.
+    """
+
+    def __init__(self, config: CheckpointConfig):
+        """Reads the checkpoint and its tokenizer.
+
+        Raises:
+          ValueError: neither there nor right; says what to change.
+        """
+        self._config = config
+        self.loaded = load_checkpoint(config.checkpoint, config.average)
+        self.subject = Subject(
+            self.loaded.graphdef,
+            self.loaded.params,
+            self._tokenizer(),
+            self.loaded.identity,
+            self.loaded.train_length,
+        )
+
+    def lengths(self, given: list[int] | None) -> list[int]:
+        """Those given, else 1, 2 and 4 times the training length."""
+        trained = self.loaded.train_length
+        lengths = [trained, 2 * trained, 4 * trained] if given is None else given
+        if not lengths or min(lengths) < 2:
+            raise ValueError(f"lengths are {lengths}; give at least one of 2 tokens")
+        return sorted(set(lengths))
+
+    def rows(
+        self, encodings: Sequence[Any], own: bool, lengths: Sequence[int]
+    ) -> list[Row]:
+        """The encodings to measure, each built once at every length.
+
+        Raises:
+          ValueError: a row that cannot be built for this model; names it.
+        """
+        rows = []
+        if own:
+            logic = self.loaded.logic()
+            rows.append(Row(OWN, lambda length: logic))
+        for encoding in encodings:
+            rows.append(self.row(encoding))
+        labels = [row.label for row in rows]
+        twice = {label for label in labels if labels.count(label) > 1}
+        if twice or not rows:
+            raise ValueError(
+                f"encodings are called {labels}; give at least one, and each a label "
+                "of its own"
+            )
+        layers = self.loaded.model_config.num_layers
+        for row in rows:
+            for length in lengths:
+                try:
+                    with_learned(row.logic_for(length), self.loaded.params, layers)
+                except ValueError as error:
+                    raise ValueError(f"encoding {row.label!r}: {error}") from None
+        return rows
+
+    def row(self, encoding: Any) -> Row:
+        """One encoding of a config; without a label it is called after its options."""
+        if isinstance(encoding, dict) and "label" not in encoding:
+            options = [f"{k}={v}" for k, v in encoding.items() if k != "name"]
+            name = encoding.get("name", "encoding")
+            encoding = {"label": " ".join([str(name), *options]), **encoding}
+        build = functools.partial(
+            build_encoding, encoding, self.loaded.model_config, self.loaded.train_length
+        )
+        build(self.loaded.train_length)  # refuses what is no row before it has a label
+        return Row(encoding["label"], build)
+
+    def documents(self, section: PerplexitySection, longest: int) -> Selection:
+        """The documents of a section, as tokens."""
+        source = self._source(section.documents, section.split)
+        return select_documents(
+            section.documents,
+            source,
+            self.subject.tokenizer,
+            UP_TO if section.count is None else section.count,
+            section.minimum_tokens or longest + 1,
+            maximum_tokens=section.maximum_tokens,
+            how=section.selection,
+            seed=section.seed,
+            or_fewer=section.count is None,
+        )
+
+    def haystack(self, spec: str) -> Filler:
+        """The text that things are hidden in."""
+        if spec == "noise":
+            return filler()
+        return filler(spec, [text for text in self._source(spec, "test")][:UP_TO])
+
+    def _source(self, spec: str, split: str) -> Sequence[str]:
+        if spec == HELD_OUT:
+            return self._corpus.documents("held_out")
+        return open_documents(spec, split, self._config.data_dir)
+
+    @functools.cached_property
+    def _corpus(self) -> Corpus:
+        """The corpus of the training run, whose held-out documents it never saw."""
+        data = self.loaded.meta["config"].get("data") or {}
+        if "corpus" not in data:
+            raise ValueError(
+                f"checkpoint {self._config.checkpoint} names no corpus, so it has no "
+                "held-out documents; name documents: pg19, govreport, proof_pile, or "
+                "the path of a folder with text files"
+            )
+        corpus = load_corpus(
+            data["corpus"], self._config.data_dir, data["held_out_fraction"]
+        )
+        if corpus.split_checksum("train") != self.loaded.meta["data"]["corpus"]:
+            raise ValueError(
+                f"corpus {data['corpus']!r} is not the one the checkpoint was trained "
+                "on, so held-out documents could have been trained on; restore it, or "
+                "name other documents"
+            )
+        return corpus
+
+    def _tokenizer(self) -> Tokenizer:
+        spec = self._config.tokenizer
+        if spec is None:
+            spec = (self.loaded.meta["config"].get("data") or {}).get("tokenizer")
+        if spec is None:
+            raise ValueError(
+                f"checkpoint {self._config.checkpoint} does not say which tokenizer it "
+                "was trained with; give one: --config.tokenizer=FILE"
+            )
+        corpus = self._corpus if spec.startswith("bpe:") else None
+        tokenizer = load_tokenizer(spec, corpus, self._config.data_dir)
+        if tokenizer.checksum != self.loaded.meta["data"]["tokenizer"]:
+            raise ValueError(
+                f"tokenizer {spec!r} is not the one the checkpoint was trained with: "
+                "the same text would get other token numbers; give the file of that "
+                "one by --config.tokenizer"
+            )
+        return tokenizer

@@ -1,0 +1,208 @@
+"""rope-lab evaluate, perplexity and generate on a model of seconds, from end to end."""
+
+import io
+import json
+
+import pytest
+
+from rope_lab.cli.config import GenerateConfig
+from rope_lab.cli.generate import generate
+from rope_lab.cli.main import run_experiment
+from rope_lab.cli.scorecard import make_scorecard
+from rope_lab.evaluation import records
+from rope_lab.evaluation.leval_tasks import TASKS as LEVAL_TASKS
+
+REROPE = {"name": "rerope", "window": "trained/2"}
+
+
+@pytest.fixture(scope="module")
+def trained(corpus, tmp_path_factory):
+    """Workdir of six steps, and the folder of its data."""
+    from ml_collections import ConfigDict
+
+    from rope_lab.cli import config as schema
+    from rope_lab.cli.pretrain import pretrain
+
+    place = tmp_path_factory.mktemp("trained")
+    values = {
+        "model": {
+            "num_layers": 1, "width": 16, "ff_width": 32, "num_heads": 2,
+            "num_kv_heads": 1, "head_dim": 8, "logic": {"name": "rope"},
+        },
+        "data": {
+            "corpus": str(corpus), "tokenizer": "bytes", "length": 32,
+            "batch_size": 2, "data_dir": str(place / "data"),
+        },
+        "training": {
+            "num_steps": 2, "learning_rate": 0.01, "log_every": 1,
+            "checkpoint_every": 2, "tensorboard": False,
+        },
+        "validation": {"every": 100, "num_windows": 1},
+    }  # fmt: skip
+    pretrain(schema.read(schema.PretrainConfig, ConfigDict(values)), place / "run")
+    return place / "run", place / "data"
+
+
+@pytest.fixture
+def command(trained, tmp_path):
+    """Runs a command on the checkpoint; returns the scorecard."""
+    run, data = trained
+
+    def call(name, *arguments):
+        argv = [name, str(run), f"--workdir={tmp_path / name}"]
+        run_experiment(name, [*argv, f"--config.data_dir={str(data)!r}", *arguments])
+        return json.loads((tmp_path / name / "scorecard.json").read_text())
+
+    return call
+
+
+def line(scorecard, evaluation, label="own"):
+    (found,) = (
+        one
+        for one in scorecard["lines"]
+        if (one["evaluation"], one["label"]) == (evaluation, label)
+    )
+    return found
+
+
+def test_one_command_measures_everything_there_is(
+    command, tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "leval"
+    folder.mkdir()
+    question = {"input": "Once.", "instructions": ["Who?"], "outputs": ["A"]}
+    (folder / "tpo.jsonl").write_text(json.dumps(question))
+    arguments = [
+        "--lengths=[64,320]",
+        f"--encodings=[{REROPE!r}]",
+        "--config.perplexity=[{'convention': 'last'}]",
+        "--config.retrieval.tasks=['needle']",
+        "--config.retrieval.count=2",
+        f"--config.leval.folder={str(folder)!r}",
+        "--config.leval.new_tokens=4",
+    ]
+    scorecard = command("evaluate", *arguments)
+    rerope = "rerope window=trained/2"
+    for label in ("own", rerope):
+        cells = line(scorecard, "perplexity/last/held_out", label)["cells"]
+        assert set(cells) == {"64", "320"}
+        assert all(1 < cell["value"] < 2000 for cell in cells.values())
+        assert list(line(scorecard, "l-eval/tpo", label)["cells"]) == ["320"]
+        assert list(line(scorecard, "retrieval/needle", label)["cells"]) == ["320"]
+    reasons = {one["evaluation"]: one["reason"] for one in scorecard["not_run"]}
+    assert "needle at length 64" in reasons["retrieval/needle"]
+    assert "holds no codeU.jsonl" in reasons["l-eval/codeU"]
+    assert reasons["l-eval/average"].startswith(rerope)
+    printed = capsys.readouterr().out
+    assert "not run: l-eval/quality" in printed and "perplexity/last" in printed
+    workdir = tmp_path / "evaluate"
+    assert {p.name for p in workdir.glob("*.png")} >= {
+        "needle-own.png",
+        "needle-rerope-window-trained-2.png",
+    }
+    kept = [records.load(path) for path in (workdir / "records").iterdir()]
+    assert len(kept) == len(scorecard["lines"])
+    for record in kept:
+        assert record["checkpoint"].startswith("step 2, sha256 ")
+        assert record["data"]["checksum"] and record["encoding"] and record["count"]
+    first, second = [r for r in kept if r["evaluation"] == "retrieval/needle"]
+    assert records.differences(first, second) == []
+    assert first["encoding"] != second["encoding"]
+    other = next(r for r in kept if r["evaluation"] == "l-eval/tpo")
+    assert "prompt_template" in records.differences(first, other)
+
+    def refuse(*args, **options):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("rope_lab.evaluation.answers.generate", refuse)
+    monkeypatch.setattr("rope_lab.evaluation.perplexity._score", refuse)
+    assert command("evaluate", *arguments) == scorecard
+
+
+def test_perplexity_alone_takes_its_protocol_from_the_command(command, corpus):
+    scorecard = command(
+        "perplexity", "--convention=sliding", "--stride=16", "--lengths=[32,64]",
+        "--config.count=3", f"--documents={str(corpus)!r}",
+        "--config.maximum_tokens=100", "--weights=windows",
+    )  # fmt: skip
+    (only,) = scorecard["lines"]
+    assert only["evaluation"] == f"perplexity/sliding/{corpus}" and only["count"] == 3
+    assert set(only["cells"]) == {"32", "64"}
+
+
+def test_generate_prints_what_the_session_writes(trained, capsys):
+    run, data = trained
+    run_experiment(
+        "generate",
+        ["generate", str(run), "--prompt=the people", "--max_new_tokens", "5",
+         "--encoding", repr(REROPE), f"--config.data_dir={str(data)!r}"],
+    )  # fmt: skip
+    assert len(capsys.readouterr().out) >= 1
+
+
+def test_a_chat_that_outgrows_its_logic_says_what_it_costs(trained, capsys):
+    run, data = trained
+    config = GenerateConfig(
+        checkpoint=str(run), data_dir=str(data), chat=True, template="llama2",
+        system="Be kind.", length=90, max_new_tokens=6,
+        encoding={"name": "dynamic_ntk", "train_length": 32, "length": "measured"},
+    )  # fmt: skip
+    out = io.StringIO()
+    answers = generate(config, None, io.StringIO("Hello.\n\nWho are you?\nAh.\n"), out)
+    assert len(answers) == 3 and out.getvalue() == "".join(a + "\n" for a in answers)
+    said = capsys.readouterr().err
+    assert "outgrows the logic for 90 tokens: a fresh one for 180 has read" in said
+    assert said.count("outgrows") == 1
+    again = generate(config, None, io.StringIO("Hello.\n"), io.StringIO())
+    assert again == answers[:1]
+
+
+def test_the_average_is_reported_with_all_six_tasks_alone():
+    def record(stem, score):
+        result = {"length": 16000, "score": score, "score_interval": [0.1, 0.9]}
+        return {
+            "evaluation": f"l-eval/{stem}", "label": "own", "count": 10,
+            "results": [result],
+        }  # fmt: skip
+
+    scores = dict(zip(LEVAL_TASKS, (0.1, 0.2, 0.3, 0.4, 0.5, 0.9), strict=True))
+    tasks = [record(stem, score) for stem, score in scores.items()]
+    average = line(make_scorecard(tasks, []), "l-eval/average")
+    assert average["cells"] == {"16000": {"value": 40.0, "interval": None}}
+    fewer = make_scorecard(tasks[:-1], [])
+    assert [one["evaluation"] for one in fewer["not_run"]] == ["l-eval/average"]
+    assert "codeU.jsonl" in fewer["not_run"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "expected"),
+    [
+        ("evaluate", "--lengths=[64,1]", "at least one of 2 tokens"),
+        ("evaluate", "--encodings=[{'name': 'rop'}]", "did you mean 'rope'"),
+        ("evaluate", "--encodings=[{'name': 'fire', 'num_heads': 2}]", "hold nothing"),
+        ("evaluate", "--encodings=['yarn']", "a dict with a label and a name"),
+        ("evaluate", "--config.retrieval.tasks=['pass']", "expected some of passkey"),
+        ("evaluate", "--config.leval.template=alpaca", "has no {prompt}"),
+        ("evaluate", "--config.perplexty=[]", "did you mean 'perplexity'"),
+        ("evaluate", "--config.own=False", "give at least one"),
+        ("perplexity", "--convention=middle", "expected one of last, sliding, first"),
+        ("perplexity", "--documents=govreport", "load_dataset"),
+        ("perplexity", "--stride=99", "give 1 to 31"),
+        ("perplexity", "--config.tokenizer=none.json", "none.json does not exist"),
+        ("generate", "--template=alpaca", "is none of none, llama2, chatml"),
+        ("generate", "--length=1", "at least 2 tokens of context"),
+    ],
+)
+def test_wrong_input_is_one_message_before_anything_is_measured(
+    name, argument, expected, trained, tmp_path, capsys
+):
+    run, data = trained
+    argv = [name, str(run), f"--workdir={tmp_path / 'out'}"]
+    if name == "perplexity":
+        argv += ["--convention=sliding"]
+    with pytest.raises(SystemExit) as stop:
+        run_experiment(name, [*argv, f"--config.data_dir={str(data)!r}", argument])
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed and expected in printed
+    assert not (tmp_path / "out").exists()

@@ -42,14 +42,14 @@ def get_config() -> ConfigDict:
                 "tokenizer": "bpe:1024",
                 "length": TRAIN_LENGTH,
                 "batch_size": 16,
-                "repeat_first": 16_000,  # 1,000 steps of copying alone
+                "repeat_first": 19_200,  # 1,200 steps of copying alone
                 "repeat_fraction": 0.25,
                 "repeat_random": 0.4,
                 "repeat_shortest": 8,
                 "repeat_longest": 112,  # copies at every distance: none by distance
             },
             "training": {
-                "num_steps": 2500,
+                "num_steps": 2700,
                 "learning_rate": 5e-3,
                 "final_learning_rate_fraction": 0.05,
                 "warmup_steps": 120,

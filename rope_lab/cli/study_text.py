@@ -240,8 +240,8 @@ def _repeats(results: Results) -> str:
     if data["repeat_first"]:
         length = data["length"]
         told += (
-            f"the first {data['repeat_first']:,}, of {3 * length // 8} to "
-            f"{length // 2} random tokens; then "
+            f"the first {data['repeat_first']:,}, of random tokens, three fifths of "
+            f"them of {3 * length // 8} to {length // 2}; then "
         )
     return told + (
         f"{data['repeat_fraction']:g} of them, {data['repeat_random']:g} of those of "

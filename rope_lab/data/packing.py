@@ -16,8 +16,8 @@ follows, for every epoch:
 With `repeat_fraction` r, sequences of one repeated passage are added until they are
 the share r of an epoch; the others stay as they were. The share `repeat_random` of them
 repeats random tokens in place of text: nothing but copying predicts those. The first
-epoch begins after `repeat_first` sequences of that kind alone, whose passages differ
-little in length.
+epoch begins after `repeat_first` sequences of that kind alone, three fifths of them of
+passages that differ little in length.
 """
 
 import dataclasses
@@ -64,10 +64,10 @@ class PackedSequences:
         model copy by distance, a wide one makes it find the copy by what it says.
       repeat_random: share of the passages, in [0, 1], that are uniformly random tokens,
         BOS never.
-      repeat_first: sequences of random passages of 3/8 to 1/2 of length before the
-        first epoch. A small model that sees nothing else for a while learns to copy ten
-        times sooner, if it can look for the copy in a narrow range at first; that it
-        comes at other distances too, it learns from a few hundred updates later.
+      repeat_first: sequences of random passages before the first epoch. A small model
+        that sees nothing else for a while learns to copy ten times sooner, if it can
+        look for the copy in a narrow range at first: the first three fifths have
+        passages of 3/8 to 1/2 of length, the others of every length.
 
     Attributes:
       identity: everything the sequences depend on, as plain JSON.
@@ -132,8 +132,10 @@ class PackedSequences:
         if n < 0:
             raise IndexError(f"sequence {n} is asked for; they are numbered from 0")
         if n < self._first:
-            narrow = 3 * self.length // 8, self.length // 2
-            return self._filled(self._random_tokens(narrow, Purpose.FIRST_PASSAGES, n))
+            sizes = self._sizes
+            if 5 * n < 3 * self._first:
+                sizes = 3 * self.length // 8, self.length // 2
+            return self._filled(self._random_tokens(sizes, Purpose.FIRST_PASSAGES, n))
         number, place = divmod(n - self._first, self.sequences_per_epoch)
         epoch = self._epoch(number)
         which = int(epoch.order[place])

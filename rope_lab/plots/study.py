@@ -120,15 +120,26 @@ def feature_gaps(
 def gap_against_loss(
     gaps: Mapping[str, float], losses: Mapping[str, float], path: PathLike
 ) -> Path:
-    """Loss increase beyond the training length against the mean gap, a dot per row."""
+    """Loss increase beyond the training length against the mean gap, a dot per row.
+
+    Names stand in a column beside the dots, in their order, since dots lie close.
+    """
+    labels = sorted(gaps, key=lambda label: losses[label])
+    heights = np.linspace(0.0, 1.0, len(labels)) if len(labels) > 1 else [0.5]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for label, gap in gaps.items():
-            axes.plot(gap, losses[label], "o", color=series()[0], markersize=5)
+        for label, height in zip(labels, heights, strict=True):
+            dot = gaps[label], losses[label]
+            axes.plot(*dot, "o", color=series()[0], markersize=5, zorder=3)
             axes.annotate(
-                textwrap.shorten(label, 28), (gap, losses[label]),
-                xytext=(4, 2), textcoords="offset points", fontsize=6,
+                textwrap.shorten(label, 32), dot,
+                xytext=(1.04, height), textcoords="axes fraction",
+                va="center", fontsize=7,
+                arrowprops={
+                    "arrowstyle": "-", "lw": 0.4, "color": "gray",
+                    "relpos": (0, 0.5), "shrinkA": 1,
+                },
             )  # fmt: skip
         axes.set_xlabel("feature gap, mean chord over planes")
         axes.set_ylabel("loss beyond minus truncated, nats per token")

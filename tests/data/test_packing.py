@@ -284,12 +284,13 @@ def test_the_declared_share_of_repeats_is_of_random_tokens(share, corpus):
 
 def test_the_first_epoch_begins_after_sequences_of_random_passages(corpus):
     options = {"length": 64, "repeat_fraction": 0.4, "repeat_random": 0.5}
-    plain, later = packed(corpus, **options), packed(corpus, repeat_first=7, **options)
-    first = [later[n] for n in range(7)]
-    assert all(24 <= period_of(one) <= 32 for one in first)
-    assert len({digest(one) for one in first}) == 7
+    plain, later = packed(corpus, **options), packed(corpus, repeat_first=50, **options)
+    first = [period_of(later[n]) for n in range(50)]
+    assert len({digest(later[n]) for n in range(50)}) == 50
+    assert min(first[:30]) >= 24 and max(first) <= 32
+    assert min(first[30:]) < 16  # of every length from three fifths on
     for n in range(3 * plain.sequences_per_epoch):
-        assert digest(later[7 + n]) == digest(plain[n])
+        assert digest(later[50 + n]) == digest(plain[n])
 
 
 def test_repeats_are_added_and_take_nothing_away(corpus):

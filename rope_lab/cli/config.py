@@ -35,7 +35,7 @@ class ModelSection:
     tied_embeddings: bool = True
     block: str = "llama"
     qk_norm: str = "none"
-    biases: bool = False
+    biases: Any = False  # True, False or a name, see `ModelConfig`
     norm_epsilon: float = 1e-6
     dtype: str = "float32"
     remat: bool = False

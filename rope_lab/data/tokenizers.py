@@ -70,8 +70,8 @@ class ByteTokenizer:
 class HuggingFaceTokenizer:
     """A tokenizer.json of the Hugging Face `tokenizers` library."""
 
-    def __init__(self, path: Path):
-        content = _read(path)
+    def __init__(self, path: Path, bos_id: int | None = None):
+        self.content = content = _read(path)
         try:
             self._model = hf.Tokenizer.from_buffer(content)
         except Exception as error:  # the library raises nothing narrower
@@ -82,9 +82,10 @@ class HuggingFaceTokenizer:
         vocabulary = self._model.get_vocab()
         size = max(vocabulary.values(), default=-1) + 1
         names = [name for name in BOS_NAMES if name in vocabulary]
-        self.bos_id = vocabulary[names[0]] if names else size
-        self.vocab_size = size if names else size + 1
-        self.checksum = hashlib.sha256(content).hexdigest()
+        own = vocabulary[names[0]] if names else None
+        self.bos_id, self.vocab_size, self.checksum = _with_bos(
+            path, content, size, own, bos_id
+        )
 
     def encode(self, text: str) -> np.ndarray:
         # The fast call leaves out character offsets; it exists for batches alone.
@@ -102,7 +103,7 @@ class HuggingFaceTokenizer:
 class SentencePieceTokenizer:
     """A .model file of SentencePiece; needs the extra `hf`."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, bos_id: int | None = None):
         try:
             import sentencepiece
         except ImportError:
@@ -110,7 +111,7 @@ class SentencePieceTokenizer:
                 f"tokenizer {path} needs the Python package sentencepiece, which is "
                 "not installed; install the extra: pip install 'rope-lab[hf]'"
             ) from None
-        content = _read(path)
+        self.content = content = _read(path)
         self._model = sentencepiece.SentencePieceProcessor()
         try:
             self._model.LoadFromSerializedProto(content)
@@ -118,9 +119,9 @@ class SentencePieceTokenizer:
         except RuntimeError as error:
             raise _not_a_tokenizer(path, "SentencePiece", error) from None
         bos = self._model.bos_id()
-        self.bos_id = bos if bos >= 0 else size
-        self.vocab_size = size if bos >= 0 else size + 1
-        self.checksum = hashlib.sha256(content).hexdigest()
+        self.bos_id, self.vocab_size, self.checksum = _with_bos(
+            path, content, size, bos if bos >= 0 else None, bos_id
+        )
 
     def encode(self, text: str) -> np.ndarray:
         return np.asarray(self._model.EncodeAsIds(text), np.int32)
@@ -144,7 +145,8 @@ def load_tokenizer(
     Args:
       spec: "bytes"; "bpe:N", a byte-level BPE of at most N tokens, trained once on the
         train split of `corpus` (fewer where the text has no more pairs to merge); or
-        the path of a tokenizer.json or a SentencePiece .model file.
+        the path of a tokenizer.json or a SentencePiece .model file, with "?bos=N"
+        behind it where token N begins a document and the file does not say so.
       corpus: what "bpe:N" is trained on.
       data_dir: where "bpe:N" is stored; None means beside the corpus.
 
@@ -156,11 +158,14 @@ def load_tokenizer(
         return ByteTokenizer()
     if spec.startswith("bpe:"):
         return HuggingFaceTokenizer(_trained_bpe(spec, corpus, data_dir))
-    path = Path(spec).expanduser()
+    name, marked, number = spec.partition("?bos=")
+    if marked and not number.isdecimal():
+        raise ValueError(f"tokenizer {spec!r}: expected a token number behind ?bos=")
+    path, bos_id = Path(name).expanduser(), int(number) if marked else None
     if path.suffix == ".json":
-        return HuggingFaceTokenizer(path)
+        return HuggingFaceTokenizer(path, bos_id)
     if path.suffix == ".model":
-        return SentencePieceTokenizer(path)
+        return SentencePieceTokenizer(path, bos_id)
     raise ValueError(
         f'unknown tokenizer {spec!r}; expected "bytes", "bpe:N" (such as "bpe:1024"), '
         "or the path of a .json (Hugging Face) or .model (SentencePiece) file"
@@ -200,6 +205,27 @@ def _train_bpe(size: int, corpus: Corpus) -> hf.Tokenizer:
     )
     model.train_from_iterator(iter(corpus.documents("train")), trainer)
     return model
+
+
+def _with_bos(
+    path: Path, content: bytes, size: int, own: int | None, given: int | None
+) -> tuple[int, int, str]:
+    """(bos_id, vocab_size, checksum) of a file whose own BOS is `own`, if it has one.
+
+    Another one that a checkpoint names makes another tokenizer, and so a checksum.
+    """
+    checksum = hashlib.sha256(content)
+    if given is not None and given != (size if own is None else own):
+        if not 0 <= given < size:
+            raise ValueError(
+                f"{path} has {size} tokens, so that its first one cannot be {given}: "
+                "tokenizer and configuration are not of one checkpoint"
+            )
+        checksum.update(f"bos {given}".encode())
+        own = given
+    if own is None:
+        return size, size + 1, checksum.hexdigest()
+    return own, size, checksum.hexdigest()
 
 
 def _read(path: Path) -> bytes:

@@ -48,10 +48,12 @@ class Attention(nnx.Module):
         self.config = config
         queries = config.num_heads * config.head_dim
         keys = config.num_kv_heads * config.head_dim
-        self.query = linear(config.width, queries, config, rngs)
-        self.key = linear(config.width, keys, config, rngs)
-        self.value = linear(config.width, keys, config, rngs)
-        self.out = linear(queries, config.width, config, rngs, residual=True)
+        inward = {"biases": config.has_bias("qkv")}
+        self.query = linear(config.width, queries, config, rngs, **inward)
+        self.key = linear(config.width, keys, config, rngs, **inward)
+        self.value = linear(config.width, keys, config, rngs, **inward)
+        outward = {"biases": config.has_bias("out"), "residual": True}
+        self.out = linear(queries, config.width, config, rngs, **outward)
         self.query_norm, self.key_norm = make_qk_norms(config, rngs)
 
     def __call__(self, x_BTE: jax.Array, logic, positions, segment_ids) -> jax.Array:
@@ -87,9 +89,11 @@ class FeedForward(nnx.Module):
     """SwiGLU: (silu(x gate) * (x up)) down."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
-        self.gate = linear(config.width, config.ff_width, config, rngs)
-        self.up = linear(config.width, config.ff_width, config, rngs)
-        self.down = linear(config.ff_width, config.width, config, rngs, residual=True)
+        width, ff_width = config.width, config.ff_width
+        own = {"biases": config.has_bias("feed_forward")}
+        self.gate = linear(width, ff_width, config, rngs, **own)
+        self.up = linear(width, ff_width, config, rngs, **own)
+        self.down = linear(ff_width, width, config, rngs, **own, residual=True)
 
     def __call__(self, x_BTE: jax.Array) -> jax.Array:
         """[B, T, E] to [B, T, E]."""

@@ -8,6 +8,14 @@ import jax.numpy as jnp
 
 BLOCKS = ("llama", "gau")
 QK_NORMS = ("none", "rms", "keys", "queries", "cosine")
+# ModelConfig.biases -> the groups of projections that have one.
+BIASES = {
+    False: (),
+    "qkv": ("qkv",),
+    "attention": ("qkv", "out"),
+    "feed_forward": ("feed_forward",),
+    True: ("qkv", "out", "feed_forward"),
+}
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -33,7 +41,7 @@ class ModelConfig:
     tied_embeddings: bool = True  # one matrix reads tokens and scores them
     block: str = "llama"  # or "gau", the gated attention unit, see gau.py
     qk_norm: str = "none"  # of queries and keys: "none", "rms" or "keys", see above
-    biases: bool = False  # on every projection; GAU: none
+    biases: bool | str = False  # True: on every projection; or a name of BIASES
     norm_epsilon: float = 1e-6  # of RMSNorm, under the root
     dtype: str = "float32"  # of activations and products: "float32" or "bfloat16"
     remat: bool = False  # recompute a layer in the backward pass instead of storing it
@@ -63,6 +71,7 @@ class ModelConfig:
             ("block", BLOCKS),
             ("qk_norm", QK_NORMS),
             ("dtype", tuple(_DTYPES)),
+            ("biases", tuple(BIASES)),
         ):
             given = getattr(self, field)
             if given not in known:
@@ -73,6 +82,10 @@ class ModelConfig:
                 f"model.num_heads=1, model.num_kv_heads=1 (got {self.num_heads} and "
                 f"{self.num_kv_heads}) and model.biases=False (got {self.biases})"
             )
+
+    def has_bias(self, group: str) -> bool:
+        """Whether projections of a group have biases: "qkv", "out", "feed_forward"."""
+        return group in BIASES[self.biases]
 
     @property
     def value_dim(self) -> int:

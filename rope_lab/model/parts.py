@@ -58,6 +58,7 @@ def linear(
     fan_out: int,
     config: ModelConfig,
     rngs: nnx.Rngs,
+    biases: bool = False,
     residual: bool = False,
 ) -> nnx.Linear:
     """A projection with the initialisation of its block.
@@ -74,7 +75,7 @@ def linear(
     return nnx.Linear(
         fan_in,
         fan_out,
-        use_bias=config.biases,
+        use_bias=biases,
         kernel_init=kernel_init,
         dtype=config.compute_dtype,
         param_dtype=jnp.float32,

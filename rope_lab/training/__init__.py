@@ -1,5 +1,6 @@
 """Training: from a model, a source of batches and a position logic to parameters."""
 
+from rope_lab.model.trees import from_nested
 from rope_lab.training.checkpoint import Checkpoints, load_parameters
 from rope_lab.training.config import TrainingConfig
 from rope_lab.training.loop import train
@@ -11,7 +12,6 @@ from rope_lab.training.optimizer import make_optimizer, make_schedule
 from rope_lab.training.progress import Progress
 from rope_lab.training.state import TrainState, init_state
 from rope_lab.training.step import make_train_step
-from rope_lab.training.trees import from_nested
 
 __all__ = [
     "Checkpoints",

@@ -21,16 +21,16 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from rope_lab.training.abandoned import silence_abandoned_reads
-from rope_lab.training.folders import FOLDER, find_step, step_folder, steps_in
-from rope_lab.training.meta import check_same_run, upgraded
-from rope_lab.training.state import TrainState
-from rope_lab.training.trees import (
+from rope_lab.model.trees import (
     from_nested,
     named_leaves,
     shape_differences,
     to_nested,
 )
+from rope_lab.training.abandoned import silence_abandoned_reads
+from rope_lab.training.folders import FOLDER, find_step, step_folder, steps_in
+from rope_lab.training.meta import check_same_run, upgraded
+from rope_lab.training.state import TrainState
 
 _TREES = ("params", "average", "state")
 

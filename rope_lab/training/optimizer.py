@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from rope_lab.model.learned import LEARNED
+from rope_lab.model.trees import names_of
 from rope_lab.training.config import TrainingConfig
-from rope_lab.training.trees import names_of
 
 # Decay goes by name: layers that are scanned stack their parameters along a leading
 # axis, so a norm's scale can have two dimensions and still is no matrix.

@@ -19,7 +19,7 @@ from rope_lab.model import (
     init_model,
     model_structure,
 )
-from rope_lab.training.trees import from_nested, to_nested
+from rope_lab.model.trees import from_nested, to_nested
 
 H, D, V = 4, 8, 11
 CONFIG = ModelConfig(

@@ -9,9 +9,9 @@ import pytest
 import tiny_run
 
 from rope_lab.model import init_model
+from rope_lab.model.trees import named_leaves
 from rope_lab.training import TrainingConfig, make_optimizer, make_schedule
 from rope_lab.training.optimizer import is_decayed
-from rope_lab.training.trees import named_leaves
 
 
 @pytest.mark.parametrize("shape", ["cosine", "linear", "constant"])

@@ -8,8 +8,8 @@ import pytest
 import tiny_run
 
 from rope_lab.model import init_model
+from rope_lab.model.trees import to_nested
 from rope_lab.training import from_nested
-from rope_lab.training.trees import to_nested
 
 
 def test_a_tree_of_the_decoder_comes_back_from_plain_dicts():

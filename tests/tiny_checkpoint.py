@@ -38,7 +38,12 @@ def tokens(length=40, batch=2, seed=0, vocab_size=257):
 
 def logits(graphdef, params, logic, length=40, **options):
     """Of `tokens`, float32."""
-    return np.asarray(_apply(graphdef, params, tokens(length, **options), logic))
+    given = tokens(length, **options)
+    if jax.tree_util.treedef_is_leaf(jax.tree.structure(logic)):  # a plain function
+        return np.asarray(
+            jax.jit(lambda p: apply_model(graphdef, p, given, logic))(params)
+        )
+    return np.asarray(_apply(graphdef, params, given, logic))
 
 
 _apply = jax.jit(apply_model, static_argnums=0)

@@ -64,7 +64,7 @@ def leaves_of(model: ModelConfig) -> list[Leaf]:
     Raises:
       ValueError: a model that no checkpoint of other programs describes.
     """
-    if model.block != "llama" or model.qk_norm == "keys":
+    if model.block != "llama" or model.qk_norm not in ("none", "rms"):
         raise ValueError(
             "other programs know Llama's layers, with RMSNorm on queries and keys or "
             f"without; this model has block {model.block!r}, qk_norm {model.qk_norm!r}"

@@ -18,14 +18,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rope_lab.cli.evaluation_config import EvaluateConfig, PerplexitySection
+from rope_lab.cli.evaluation_config import (
+    EvaluateConfig,
+    LevalSection,
+    PerplexitySection,
+)
 from rope_lab.cli.scorecard import make_scorecard, print_scorecard, save_scorecard
 from rope_lab.cli.subject import Loading
 from rope_lab.data.chat import chat_template
 from rope_lab.evaluation import Row, RowProgress
-from rope_lab.evaluation.leval import measure_leval
+from rope_lab.evaluation.leval import check_room, measure_leval
 from rope_lab.evaluation.leval_tasks import TASKS as LEVAL_TASKS
-from rope_lab.evaluation.leval_tasks import load_task
+from rope_lab.evaluation.leval_tasks import LevalData, load_task
 from rope_lab.evaluation.perplexity import Protocol, measure_perplexity
 from rope_lab.evaluation.retrieval import measure_retrieval, prompt_tokens
 from rope_lab.evaluation.retrieval_tasks import TASKS
@@ -79,6 +83,8 @@ class _Run:
         self.tasks = [_task(name) for name in config.retrieval.tasks]
         self.template = chat_template(config.retrieval.template)
         self.leval_template = chat_template(config.leval.template)
+        self.leval_length = config.leval.length or max(self.lengths)
+        self.leval_data = _leval_data(config.leval, self.leval_length)
         self.not_run: list[tuple[str, str]] = []
         self.printer = Printer()
 
@@ -142,23 +148,31 @@ class _Run:
 
     def levals(self) -> Iterator[Record]:
         section = self.config.leval
-        length = section.length or max(self.lengths)
-        for task in LEVAL_TASKS.values():
-            name = f"l-eval/{task.stem}"
-            if section.folder is None:
-                self.not_run.append((name, "leval.folder is not given"))
-                continue
-            data = load_task(Path(section.folder), task)
+        for stem in LEVAL_TASKS:
+            data = self.leval_data.get(stem)
             if data is None:
-                reason = f"{section.folder} holds no {task.stem}.jsonl"
-                self.not_run.append((name, reason))
+                reason = f"{section.folder} holds no {stem}.jsonl"
+                if section.folder is None:
+                    reason = "leval.folder is not given"
+                self.not_run.append((f"l-eval/{stem}", reason))
                 continue
             for row in self.rows:
                 yield measure_leval(
-                    self.loading.subject, row, data, length, self.workdir,
+                    self.loading.subject, row, data, self.leval_length, self.workdir,
                     template=self.leval_template, new_tokens=section.new_tokens,
                     progress=self.printer,
                 )  # fmt: skip
+
+
+def _leval_data(section: LevalSection, length: int) -> dict[str, LevalData | None]:
+    """Every task of the folder, read at once: a wrong file ends the run."""
+    if section.folder is None:
+        return {}
+    folder = Path(section.folder).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"leval.folder {folder} is no folder; give that of the files")
+    check_room(length, section.new_tokens)
+    return {stem: load_task(folder, task) for stem, task in LEVAL_TASKS.items()}
 
 
 def _task(name: str):

@@ -13,6 +13,7 @@ class CheckpointConfig:
     checkpoint: str  # workdir of a run, or one of its checkpoints/<step>
     average: bool = False  # its moving average (the run had ema_decay)
     tokenizer: str | None = None  # a file; None: the one it was trained with
+    bos: bool = True  # BOS before documents and prompts; False where it knows none
     data_dir: str | None = None  # None: $ROPE_LAB_DATA, else ~/.cache/rope_lab
 
 

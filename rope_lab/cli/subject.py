@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rope_lab.cli.checkpoints import load_checkpoint
@@ -100,7 +102,7 @@ class Loading:
         """The documents of a section, as tokens."""
         source = self._source(section.documents, section.split)
         return select_documents(
-            section.documents,
+            name_of(section.documents),
             source,
             self.subject.tokenizer,
             UP_TO if section.count is None else section.count,
@@ -115,7 +117,9 @@ class Loading:
         """The text that things are hidden in."""
         if spec == "noise":
             return filler()
-        return filler(spec, [text for text in self._source(spec, "test")][:UP_TO])
+        source = self._source(spec, "test")
+        texts = [source[number] for number in range(min(UP_TO, len(source)))]
+        return filler(name_of(spec), texts)
 
     def _source(self, spec: str, split: str) -> Sequence[str]:
         if spec == HELD_OUT:
@@ -160,4 +164,17 @@ class Loading:
                 "the same text would get other token numbers; give the file of that "
                 "one by --config.tokenizer"
             )
+        if not self._config.bos:
+            tokenizer = copy.copy(tokenizer)
+            tokenizer.bos_id = None
+        elif tokenizer.bos_id >= self.loaded.model_config.vocab_size:
+            raise ValueError(
+                f"tokenizer {spec!r} has no BOS among the model's "
+                f"{self.loaded.model_config.vocab_size} tokens: give --config.bos=False"
+            )
         return tokenizer
+
+
+def name_of(documents: str) -> str:
+    """Of a source in records: a path without the folders that lead to it."""
+    return Path(documents).name

@@ -131,6 +131,8 @@ def encode_template(
     for part in _PARTS.split(template):
         special = tokenizer.token_id(part) if part.startswith("<") else None
         if part == "{bos}":
+            if tokenizer.bos_id is None:
+                continue
             special = tokenizer.bos_id
         if special is not None:
             flush()

@@ -10,7 +10,8 @@ begins with BOS and scores what the one before has not.
 ``first``: the same with ``--truncate``. One window, BOS and the first tokens, all of
 them scored; its loss by position is what plots of loss against position show.
 
-A document's tokens are numbered without BOS: 0 .. N-1.
+A document's tokens are numbered without BOS: 0 .. N-1. A model that knows no BOS does
+without: its windows hold one token more, and nothing predicts a document's first.
 """
 
 from __future__ import annotations
@@ -30,34 +31,34 @@ class Window(NamedTuple):
     bos: bool
 
 
-def last(tokens: int, length: int, targets: int) -> list[Window]:
+def last(tokens: int, length: int, targets: int, bos: bool = True) -> list[Window]:
     """One window of `length` inputs whose final `targets` targets are scored.
 
     BOS is the first token of a document and cut off with the rest of its beginning. A
     document that is shorter than the window is read whole, as in the released code.
     """
-    whole = tokens <= length  # BOS and the document fit into length + 1 tokens
-    start = 0 if whole else tokens - (length + 1)
-    available = tokens if whole else length
-    return [Window(start, tokens, min(targets, available), whole)]
+    if tokens + bos > length + 1:
+        start = tokens - (length + 1)
+        return [Window(start, tokens, min(targets, length), False)]
+    return [Window(0, tokens, min(targets, tokens - (not bos)), bos)]
 
 
-def sliding(tokens: int, length: int, stride: int) -> list[Window]:
+def sliding(tokens: int, length: int, stride: int, bos: bool = True) -> list[Window]:
     """Windows of `length` tokens, BOS among them, every `stride` tokens."""
-    windows, scored = [], 0
+    windows, scored = [], 0 if bos else 1
     for start in range(0, tokens, stride):
-        stop = min(start + length - 1, tokens)
-        windows.append(Window(start, stop, stop - scored, True))
+        stop = min(start + length - bos, tokens)
+        windows.append(Window(start, stop, stop - scored, bos))
         scored = stop
         if stop == tokens:
             break
     return windows
 
 
-def first(tokens: int, length: int) -> list[Window]:
+def first(tokens: int, length: int, bos: bool = True) -> list[Window]:
     """BOS and the first length - 1 tokens, all scored."""
-    stop = min(tokens, length - 1)
-    return [Window(0, stop, stop, True)]
+    stop = min(tokens, length - bos)
+    return [Window(0, stop, stop - (not bos), bos)]
 
 
 def check_convention(

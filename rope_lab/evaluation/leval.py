@@ -68,11 +68,7 @@ def measure_leval(
     Raises:
       ValueError: a length that leaves no room for a document.
     """
-    if length <= new_tokens + 1:
-        raise ValueError(
-            f"L-Eval at length {length} leaves no room for documents beside "
-            f"{new_tokens} new tokens; give a greater length or fewer new tokens"
-        )
+    check_room(length, new_tokens)
     task = data.task
     record = records.describe(
         f"l-eval/{task.stem}",
@@ -110,6 +106,15 @@ def measure_leval(
     return records.save(workdir, record, [result])
 
 
+def check_room(length: int, new_tokens: int) -> None:
+    """Raises ValueError for a length that holds no document beside the answer."""
+    if length <= new_tokens + 1:
+        raise ValueError(
+            f"L-Eval at length {length} leaves no room for documents beside "
+            f"{new_tokens} new tokens; give a greater length or fewer new tokens"
+        )
+
+
 def prompt_tokens(
     subject: Subject,
     task: LevalTask,
@@ -119,11 +124,12 @@ def prompt_tokens(
 ) -> np.ndarray:
     """int32[tokens] of a question, its document cut to fit."""
     tokenizer = subject.tokenizer
+    before = tokenizer.bos_id is not None
     document = cut(
         question.document,
         document_tokens,
         task.keep_end,
-        lambda text: 1 + len(tokenizer.encode(text)),
+        lambda text: before + len(tokenizer.encode(text)),
     )
     prompt = task.layout.replace("{instruction}", question.instruction)
     prompt = prompt.replace("{document}", document)

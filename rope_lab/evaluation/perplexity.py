@@ -50,13 +50,13 @@ class Protocol:
     stride: int = 256
     weights: str = "tokens"
 
-    def plan(self, tokens: int, length: int) -> list[Window]:
-        """The windows of a document."""
+    def plan(self, tokens: int, length: int, bos: bool) -> list[Window]:
+        """The windows of a document; bos: whether the model knows a BOS."""
         if self.convention == "last":
-            return conventions.last(tokens, length, self.targets)
+            return conventions.last(tokens, length, self.targets, bos)
         if self.convention == "sliding":
-            return conventions.sliding(tokens, length, self.stride)
-        return conventions.first(tokens, length)
+            return conventions.sliding(tokens, length, self.stride, bos)
+        return conventions.first(tokens, length, bos)
 
     def check(self, lengths: list[int]) -> None:
         """Raises ValueError for a protocol that cannot be run at these lengths."""
@@ -109,6 +109,7 @@ def measure_perplexity(
       ValueError: a protocol that does not fit the lengths.
     """
     protocol.check(lengths)
+    bos = subject.tokenizer.bos_id is not None
     logics = {length: row.logic_for(length) for length in lengths}
     record = records.describe(
         f"perplexity/{protocol.convention}/{documents.name}",
@@ -116,14 +117,14 @@ def measure_perplexity(
         subject,
         row.label,
         logics,
-        settings=protocol.describe() | {"lengths": list(lengths)},
+        settings=protocol.describe() | {"lengths": list(lengths), "bos": bos},
         data=documents.describe(),
         count=len(documents.tokens),
         seed=documents.seed if documents.how == "random" else None,
     )
     journal = records.open_journal(workdir, record)
     plans = {
-        length: [protocol.plan(len(tokens), length) for tokens in documents.tokens]
+        length: [protocol.plan(len(tokens), length, bos) for tokens in documents.tokens]
         for length in lengths
     }
     work = Work(_left(plans, journal), progress)

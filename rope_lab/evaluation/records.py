@@ -118,4 +118,5 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
 def _name(record: Mapping[str, Any]) -> str:
     words = f"{record['evaluation']} {record['label']}".lower()
     slug = "".join(char if char.isalnum() else "-" for char in words)
-    return f"{'-'.join(filter(None, slug.split('-')))}-{digest(record)[:12]}"
+    short = "-".join(filter(None, slug.split("-")))[:80]  # names of files have limits
+    return f"{short}-{digest(record)[:12]}"

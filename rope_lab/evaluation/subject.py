@@ -14,7 +14,8 @@ class Subject:
 
     Attributes:
       graphdef, params: from `init_model` or a checkpoint.
-      tokenizer: the one it was trained with.
+      tokenizer: the one it was trained with; its bos_id may be None, and then no BOS
+        is put before documents and prompts.
       checkpoint: a name of these parameters that no others have.
       train_length: tokens per sequence in training; splits positions in pictures.
     """

@@ -126,7 +126,9 @@ def test_perplexity_alone_takes_its_protocol_from_the_command(command, corpus):
         "--config.maximum_tokens=100", "--weights=windows",
     )  # fmt: skip
     (only,) = scorecard["lines"]
-    assert only["evaluation"] == f"perplexity/sliding/{corpus}" and only["count"] == 3
+    assert (
+        only["evaluation"] == f"perplexity/sliding/{corpus.name}" and only["count"] == 3
+    )
     assert set(only["cells"]) == {"32", "64"}
 
 
@@ -185,6 +187,8 @@ def test_the_average_is_reported_with_all_six_tasks_alone():
         ("evaluate", "--config.leval.template=alpaca", "has no {prompt}"),
         ("evaluate", "--config.perplexty=[]", "did you mean 'perplexity'"),
         ("evaluate", "--config.own=False", "give at least one"),
+        ("evaluate", "--config.leval.folder=nowhere", "is no folder"),
+        ("evaluate", "--config.leval.folder=.", "no room for documents beside 512"),
         ("perplexity", "--convention=middle", "expected one of last, sliding, first"),
         ("perplexity", "--documents=govreport", "load_dataset"),
         ("perplexity", "--stride=99", "give 1 to 31"),

@@ -105,6 +105,21 @@ def test_the_released_weighting_averages_windows_of_any_size(known, tmp_path):
     assert bits(record) == pytest.approx([(2 * 16 / 3 + 6 * 4) / 8], abs=1e-5)
 
 
+def test_without_bos_a_window_holds_one_token_more(known, tmp_path):
+    tokenizer = SimpleNamespace(bos_id=None, checksum="t" * 64)
+    subject = dataclasses.replace(known[0], tokenizer=tokenizer)
+    first = measure(subject, zeros(10), [4], tmp_path, convention="first")
+    # Four tokens, of which the first is predicted by nothing: 8 + 4 + 4.
+    assert bits(first) == pytest.approx([16 / 3], abs=1e-5)
+    slid = measure(subject, zeros(10), [4], tmp_path, convention="sliding")
+    # Tokens 1 to 3: 8 + 4 + 4. Then 4, 5 | 6, 7 | 8, 9, each after two and three.
+    assert bits(slid) == pytest.approx([(16 + 3 * 8) / 9], abs=1e-5)
+    short = measure(subject, zeros(6), [8], tmp_path, convention="last")
+    # Whole, without BOS: targets after 4 and 5 tokens.
+    assert bits(short) == pytest.approx([2], abs=1e-5)
+    assert slid["settings"]["bos"] is False
+
+
 def test_loss_by_position_is_that_of_the_model(known, tmp_path):
     record = measure(known[0], zeros(40, 40), [16], tmp_path, convention="first")
     curve = record["results"][0]["by_position"]

@@ -99,7 +99,9 @@ class ExtrapolateConfig:
     average: bool = False  # their moving averages (the runs had ema_decay)
     encodings: list[Any]  # rows: {"label": ..., "name": ..., **options}
     lengths: list[int]  # tokens
-    num_windows: int = 32  # per length, spread over the held-out documents
+    documents: str | None = None  # folder or file; None: those held out from training
+    packed: bool = False  # windows of short documents packed, not from inside long ones
+    num_windows: int = 32  # per length, of different documents first
     num_repeated_windows: int = 16  # of one passage repeated; 0 measures none
     repeat_length: int | None = None  # tokens of that passage; None: half the train one
     far_repeat_length: int | None = None  # as many windows of a longer passage repeated

@@ -12,10 +12,13 @@ from rope_lab.cli.checkpoints import Loaded, load_checkpoint
 from rope_lab.cli.config import ExtrapolateConfig
 from rope_lab.cli.specs import resolve
 from rope_lab.data import (
+    Corpus,
     EvaluationWindows,
+    Tokenizer,
     evaluation_windows,
     load_corpus,
     load_tokenizer,
+    packed_windows,
 )
 from rope_lab.evaluation import Model, Row, RowProgress, evaluate_rows
 from rope_lab.evaluation.results import FAR_REPEATED, NATURAL, REPEATED
@@ -151,28 +154,16 @@ def build_encoding(
 def _windows(
     config: ExtrapolateConfig, first: Loaded
 ) -> dict[int, dict[str, EvaluationWindows]]:
-    data = first.meta["config"]["data"]
-    corpus = load_corpus(data["corpus"], config.data_dir, data["held_out_fraction"])
-    tokenizer = load_tokenizer(data["tokenizer"], corpus)
-    if {"corpus": corpus.split_checksum("train"), "tokenizer": tokenizer.checksum} != (
-        first.meta["data"]
-    ):
-        raise ValueError(
-            f"corpus {data['corpus']!r} or tokenizer {data['tokenizer']!r} has another "
-            "checksum than the one the checkpoint was trained with, so held-out "
-            "documents could have been trained on"
-        )
-    shared = (corpus, tokenizer, "held_out")
+    shared = _text(config, first)
     repeat, far = config.repeat_length, config.far_repeat_length
     if repeat is None:
         repeat = first.train_length // 2
     windows: dict[int, dict[str, EvaluationWindows]] = {}
     for length in config.lengths:
-        windows[length] = {
-            NATURAL: evaluation_windows(
-                *shared, length, config.num_windows, config.seed
-            )
-        }
+        count, cut = config.num_windows, evaluation_windows
+        if config.packed:  # the same tokens at every length
+            count, cut = count * max(config.lengths) // length, packed_windows
+        windows[length] = {NATURAL: cut(*shared, length, count, config.seed)}
         if not config.num_repeated_windows:
             continue
         passages = {REPEATED: repeat}
@@ -183,6 +174,29 @@ def _windows(
                 *shared, length, config.num_repeated_windows, config.seed, passage
             )
     return windows
+
+
+def _text(config: ExtrapolateConfig, first: Loaded) -> tuple[Corpus, Tokenizer, str]:
+    """What is measured on: a corpus, its tokenizer, and the split to read."""
+    data, trained = first.meta["config"]["data"], first.meta["data"]
+    own = None
+    if config.documents is None or data["tokenizer"].startswith("bpe:"):
+        own = load_corpus(data["corpus"], config.data_dir, data["held_out_fraction"])
+        if own.split_checksum("train") != trained["corpus"]:
+            raise ValueError(
+                f"corpus {data['corpus']!r} has another checksum than the one the "
+                "checkpoint was trained on, so held-out documents could have been "
+                "trained on; restore it"
+            )
+    tokenizer = load_tokenizer(data["tokenizer"], own)
+    if tokenizer.checksum != trained["tokenizer"]:
+        raise ValueError(
+            f"tokenizer {data['tokenizer']!r} has another checksum than the one the "
+            "checkpoint was trained with, which gave the same text other tokens"
+        )
+    if config.documents is None:
+        return own, tokenizer, "held_out"
+    return load_corpus(config.documents, config.data_dir, 0.0), tokenizer, "train"
 
 
 @dataclasses.dataclass

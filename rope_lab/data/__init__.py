@@ -17,7 +17,11 @@ from rope_lab.data.posgen_source import (
     load_posgen,
 )
 from rope_lab.data.tokenizers import Tokenizer, load_tokenizer
-from rope_lab.data.windows import EvaluationWindows, evaluation_windows
+from rope_lab.data.windows import (
+    EvaluationWindows,
+    evaluation_windows,
+    packed_windows,
+)
 
 __all__ = [
     "Batches",
@@ -38,4 +42,5 @@ __all__ = [
     "load_posgen",
     "load_tokenizer",
     "packed_sequences",
+    "packed_windows",
 ]

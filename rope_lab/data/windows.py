@@ -1,4 +1,4 @@
-"""Evaluation windows: tokens from inside documents, never their formulaic starts."""
+"""Evaluation windows: from inside documents, or from many short ones packed."""
 
 import dataclasses
 import hashlib
@@ -16,11 +16,12 @@ class EvaluationWindows:
     """N windows; inputs are tokens[:, :-1] and targets tokens[:, 1:].
 
     Attributes:
-      tokens: int32[N, length + 1], without BOS.
+      tokens: int32[N, length + 1], without BOS unless packed.
       document_ids: int32[N], numbers within `corpus.documents(split)`: the unit over
         which intervals are bootstrapped.
       starts: int32[N], at least 1: the first token of the window (of the passage, if
-        repeated), counted from the first token of its document, BOS left out.
+        repeated), counted from the first token of its document, BOS left out; of
+        packed ones from the first token of all, and 0 for the first window.
       checksum: sha256 over the target tokens, as little-endian int32.
       repeat_length: tokens of the passage that fills each window; None: not repeated.
     """
@@ -76,6 +77,48 @@ def evaluation_windows(
         starts=starts.astype(np.int32),
         checksum=hashlib.sha256(tokens[:, 1:].astype("<i4").tobytes()).hexdigest(),
         repeat_length=repeat_length,
+    )
+
+
+def packed_windows(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    split: str,
+    length: int,
+    num_windows: int,
+    seed: int = 0,
+) -> EvaluationWindows:
+    """Cuts windows of length + 1 tokens from documents one after the other.
+
+    For documents shorter than a window. They come in random order, each after its BOS,
+    which is a target like any other; the windows follow each other without overlap. Of
+    shorter windows the same tokens hold as many more. document_ids number the windows:
+    what they share with another is half a document at most.
+
+    Args: as those of `evaluation_windows`; num_windows: at most so many as there is
+      text for.
+
+    Raises:
+      ValueError: not one window fits.
+    """
+    _check(length, num_windows, None)
+    store = token_store(corpus, tokenizer)
+    ids = corpus.document_ids(split)
+    order = ids[permutation(len(ids), Purpose.WINDOWS, seed, 2)]
+    parts = [store.tokens[store.offsets[n] : store.offsets[n + 1]] for n in order]
+    stream = np.concatenate(parts) if parts else np.empty(0, np.int32)
+    count, span = min(num_windows, len(stream) // (length + 1)), length + 1
+    if not count:
+        raise ValueError(
+            f"the {len(stream)} tokens of split {split!r} of corpus {corpus.name!r} "
+            f"hold no window of {span} tokens; use a shorter length or more text"
+        )
+    tokens = stream[: count * span].reshape(count, span).astype(np.int32)
+    return EvaluationWindows(
+        tokens=tokens,
+        document_ids=np.arange(count, dtype=np.int32),
+        starts=np.arange(count, dtype=np.int32) * span,
+        checksum=hashlib.sha256(tokens[:, 1:].astype("<i4").tobytes()).hexdigest(),
     )
 
 

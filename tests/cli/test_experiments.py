@@ -103,6 +103,31 @@ def test_a_learned_bias_is_saved_measured_and_refused_under_other_logics(
     assert "encoding 'RoPE' on model 'pretrained'" in capsys.readouterr().err
 
 
+def test_a_checkpoint_is_measured_on_other_documents_packed(
+    settings, write_config, tmp_path
+):
+    run("pretrain", write_config(settings), tmp_path / "base")
+    folder = tmp_path / "stories"
+    folder.mkdir()
+    for number in range(30):
+        (folder / f"{number}.txt").write_text(f"{number} people of the union. " * 2)
+    values = {
+        "models": {"pretrained": str(tmp_path / "base")},
+        "documents": str(folder),
+        "packed": True,
+        "lengths": [16, 64],
+        "encodings": [{"label": "ReRoPE", "name": "rerope", "window": 8}],
+        "num_windows": 4,
+        "num_repeated_windows": 2,
+        "data_dir": settings["data"]["data_dir"],
+    }
+    run("extrapolate", write_config(values), tmp_path / "far")
+    results = json.loads((tmp_path / "far" / "results.json").read_text())
+    cells = {n: results["rows"][1]["cells"][n]["natural"] for n in ("16", "64")}
+    assert {n: cell["windows"] for n, cell in cells.items()} == {"16": 16, "64": 4}
+    assert cells["16"]["tokens"] == cells["64"]["tokens"] == 256
+
+
 def test_a_wrong_encoding_stops_the_demo_before_it_trains(
     settings, write_config, tmp_path, capsys
 ):

@@ -5,7 +5,12 @@ import hashlib
 import numpy as np
 import pytest
 
-from rope_lab.data import evaluation_windows, load_corpus, load_tokenizer
+from rope_lab.data import (
+    evaluation_windows,
+    load_corpus,
+    load_tokenizer,
+    packed_windows,
+)
 
 SIZES = [10, 300, 200, 65, 66, 67, 500, 64, 900, 130]
 
@@ -125,3 +130,36 @@ def test_more_windows_than_fit_are_refused_with_how_many_do(corpus):
 def test_wrong_arguments_are_refused(options, message, corpus):
     with pytest.raises(ValueError, match=message):
         windows(corpus, **options)
+
+
+def packed(corpus, length=64, count=5, split="train", **options):
+    return packed_windows(
+        corpus, load_tokenizer("bytes"), split, length, count, **options
+    )
+
+
+def test_packed_windows_are_whole_documents_one_after_the_other(corpus):
+    result = packed(corpus, count=1000)
+    spans = [len(text) + 1 for text in corpus.documents("train")]
+    assert len(result.tokens) == sum(spans) // 65  # what there is text for
+    stream = result.tokens.ravel()
+    starts = np.flatnonzero(stream == 256)
+    assert starts[0] == 0
+    texts = {bytes(part[1:].astype(np.uint8)) for part in np.split(stream, starts)[1:]}
+    whole = {text.encode() for text in corpus.documents("train")}
+    assert len(texts - whole) <= 1  # the last is cut
+    assert result.document_ids.tolist() == [*range(len(result.tokens))]
+    assert result.starts.tolist() == [65 * n for n in range(len(result.tokens))]
+    other = packed(corpus, count=1000, seed=1)
+    assert not np.array_equal(other.tokens, result.tokens)
+
+
+def test_shorter_packed_windows_hold_the_same_text(corpus):
+    long, short = packed(corpus, 128, 2), packed(corpus, 32, 8)
+    together = long.tokens.ravel()[: short.tokens.size]
+    np.testing.assert_array_equal(short.tokens.ravel()[: together.size], together)
+
+
+def test_text_that_fills_no_packed_window_is_refused(corpus):
+    with pytest.raises(ValueError, match="hold no window of 10001 tokens"):
+        packed(corpus, 10_000)

@@ -32,10 +32,7 @@ class Loaded:
     @property
     def identity(self) -> str:
         """Names these very parameters, wherever the checkpoint lies."""
-        digest = hashlib.sha256()
-        for leaf in jax.tree.leaves(self.params):
-            digest.update(np.asarray(leaf).tobytes())
-        return f"step {self.meta['step']}, sha256 {digest.hexdigest()[:16]}"
+        return f"step {self.meta['step']}, {identity_of(self.params)}"
 
     def logic(self) -> Any:
         """The position logic it was trained with, or one per layer."""
@@ -47,6 +44,14 @@ class Loaded:
                     "rope_lab.evaluation.evaluate_rows with that callable"
                 )
         return _logic(self.meta)
+
+
+def identity_of(params: Any) -> str:
+    """A checksum of parameters."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        digest.update(np.asarray(leaf).tobytes())
+    return f"sha256 {digest.hexdigest()[:16]}"
 
 
 def load_checkpoint(path: str | Path, average: bool = False) -> Loaded:

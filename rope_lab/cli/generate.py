@@ -51,7 +51,7 @@ def generate(
     rows = loading.rows(
         [] if config.encoding is None else [config.encoding],
         own=config.encoding is None,
-        lengths=[config.length or loading.loaded.train_length],
+        lengths=[config.length or loading.opened.train_length],
     )
     chat = Conversation(loading.subject, rows[0], template, config, out)
     turns = given

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rope_lab.cli.checkpoints import load_checkpoint
 from rope_lab.cli.evaluation_config import CheckpointConfig, PerplexitySection
-from rope_lab.cli.extrapolate import build_encoding
+from rope_lab.cli.extrapolate import split_row
+from rope_lab.cli.opening import open_checkpoint
+from rope_lab.cli.specs import resolve
 from rope_lab.data import Corpus, Tokenizer, load_corpus, load_tokenizer
 from rope_lab.data.selection import Selection, select_documents
 from rope_lab.data.sources import open_documents
@@ -28,7 +29,7 @@ class Loading:
     """What a command reads of a checkpoint, each part when it is needed.
 
     Attributes:
-      loaded: the checkpoint.
+      opened: the checkpoint.
       subject: the same with its tokenizer.
     """
 
@@ -39,18 +40,18 @@ class Loading:
           ValueError: neither there nor right; says what to change.
         """
         self._config = config
-        self.loaded = load_checkpoint(config.checkpoint, config.average)
+        self.opened = open_checkpoint(config.checkpoint, config.average)
         self.subject = Subject(
-            self.loaded.graphdef,
-            self.loaded.params,
+            self.opened.graphdef,
+            self.opened.params,
             self._tokenizer(),
-            self.loaded.identity,
-            self.loaded.train_length,
+            self.opened.identity,
+            self.opened.train_length,
         )
 
     def lengths(self, given: list[int] | None) -> list[int]:
         """Those given, else 1, 2 and 4 times the training length."""
-        trained = self.loaded.train_length
+        trained = self.opened.train_length
         lengths = [trained, 2 * trained, 4 * trained] if given is None else given
         if not lengths or min(lengths) < 2:
             raise ValueError(f"lengths are {lengths}; give at least one of 2 tokens")
@@ -66,8 +67,7 @@ class Loading:
         """
         rows = []
         if own:
-            logic = self.loaded.logic()
-            rows.append(Row(OWN, lambda length: logic))
+            rows.append(Row(OWN, self.opened.own))
         for encoding in encodings:
             rows.append(self.row(encoding))
         labels = [row.label for row in rows]
@@ -77,11 +77,11 @@ class Loading:
                 f"encodings are called {labels}; give at least one, and each a label "
                 "of its own"
             )
-        layers = self.loaded.model_config.num_layers
+        layers = self.opened.model_config.num_layers
         for row in rows:
             for length in lengths:
                 try:
-                    with_learned(row.logic_for(length), self.loaded.params, layers)
+                    with_learned(row.logic_for(length), self.opened.params, layers)
                 except ValueError as error:
                     raise ValueError(f"encoding {row.label!r}: {error}") from None
         return rows
@@ -92,11 +92,18 @@ class Loading:
             options = [f"{k}={v}" for k, v in encoding.items() if k != "name"]
             name = encoding.get("name", "encoding")
             encoding = {"label": " ".join([str(name), *options]), **encoding}
-        build = functools.partial(
-            build_encoding, encoding, self.loaded.model_config, self.loaded.train_length
-        )
-        build(self.loaded.train_length)  # refuses what is no row before it has a label
-        return Row(encoding["label"], build)
+        label, _, spec = split_row(encoding)
+
+        def build(length: int) -> Any:
+            try:
+                resolved = resolve(spec, self.opened.train_length, length)
+                return self.opened.changed(resolved, length)
+            except ValueError as error:
+                raise ValueError(
+                    f"encoding {label!r} at length {length}: {error}"
+                ) from None
+
+        return Row(label, build)
 
     def documents(self, section: PerplexitySection, longest: int) -> Selection:
         """The documents of a section, as tokens."""
@@ -129,7 +136,8 @@ class Loading:
     @functools.cached_property
     def _corpus(self) -> Corpus:
         """The corpus of the training run, whose held-out documents it never saw."""
-        data = self.loaded.meta["config"].get("data") or {}
+        meta = self.opened.meta
+        data = meta["config"]["data"] if meta else {}
         if "corpus" not in data:
             raise ValueError(
                 f"checkpoint {self._config.checkpoint} names no corpus, so it has no "
@@ -139,7 +147,7 @@ class Loading:
         corpus = load_corpus(
             data["corpus"], self._config.data_dir, data["held_out_fraction"]
         )
-        if corpus.split_checksum("train") != self.loaded.meta["data"]["corpus"]:
+        if corpus.split_checksum("train") != meta["data"]["corpus"]:
             raise ValueError(
                 f"corpus {data['corpus']!r} is not the one the checkpoint was trained "
                 "on, so held-out documents could have been trained on; restore it, or "
@@ -148,29 +156,31 @@ class Loading:
         return corpus
 
     def _tokenizer(self) -> Tokenizer:
-        spec = self._config.tokenizer
-        if spec is None:
-            spec = (self.loaded.meta["config"].get("data") or {}).get("tokenizer")
-        if spec is None:
-            raise ValueError(
-                f"checkpoint {self._config.checkpoint} does not say which tokenizer it "
-                "was trained with; give one: --config.tokenizer=FILE"
-            )
+        """The checkpoint's own, or the one that is given in its place."""
+        spec, meta = self._config.tokenizer, self.opened.meta
+        if spec is None and meta is None:
+            return self._with_or_without_bos(self.opened.tokenizer)
+        spec = spec or meta["config"]["data"]["tokenizer"]
         corpus = self._corpus if spec.startswith("bpe:") else None
         tokenizer = load_tokenizer(spec, corpus, self._config.data_dir)
-        if tokenizer.checksum != self.loaded.meta["data"]["tokenizer"]:
+        trained = meta["data"]["tokenizer"] if meta else self.opened.tokenizer.checksum
+        if tokenizer.checksum != trained:
             raise ValueError(
                 f"tokenizer {spec!r} is not the one the checkpoint was trained with: "
                 "the same text would get other token numbers; give the file of that "
                 "one by --config.tokenizer"
             )
+        return self._with_or_without_bos(tokenizer)
+
+    def _with_or_without_bos(self, tokenizer: Tokenizer) -> Tokenizer:
         if not self._config.bos:
             tokenizer = copy.copy(tokenizer)
             tokenizer.bos_id = None
-        elif tokenizer.bos_id >= self.loaded.model_config.vocab_size:
+        elif tokenizer.bos_id >= self.opened.model_config.vocab_size:
             raise ValueError(
-                f"tokenizer {spec!r} has no BOS among the model's "
-                f"{self.loaded.model_config.vocab_size} tokens: give --config.bos=False"
+                f"the tokenizer of {self._config.checkpoint} has no BOS among the "
+                f"model's {self.opened.model_config.vocab_size} tokens: give "
+                "--config.bos=False"
             )
         return tokenizer
 

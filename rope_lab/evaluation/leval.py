@@ -19,7 +19,6 @@ from rope_lab.data.chat import TEMPLATES, ChatTemplate, encode_template
 from rope_lab.evaluation import records
 from rope_lab.evaluation.answers import Prompt, answer_all, missing_of
 from rope_lab.evaluation.extrapolation import Row
-from rope_lab.evaluation.intervals import mean_interval
 from rope_lab.evaluation.leval_scores import score
 from rope_lab.evaluation.leval_tasks import (
     NEW_TOKENS,
@@ -31,7 +30,7 @@ from rope_lab.evaluation.leval_tasks import (
 )
 from rope_lab.evaluation.progress import RowProgress, Work
 from rope_lab.evaluation.subject import Subject
-from rope_lab.evaluation.summaries import rounded, statistic
+from rope_lab.evaluation.summaries import rounded, share
 
 # The published spelling of the Llama-2 template, without blanks around the brackets.
 PUBLISHED = "{bos}[INST]<<SYS>>\n{system}\n<</SYS>>\n\n{prompt}"
@@ -96,7 +95,7 @@ def measure_leval(
         found = score(task.stem, output, question.answer)
         scores += found
         documents += [data.documents[number]] * len(found)
-    mean = statistic(mean_interval(np.array(scores), np.array(documents)))
+    mean = share(scores, documents)
     result = {
         "length": length,
         "score": mean["mean"],

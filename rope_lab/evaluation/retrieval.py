@@ -18,11 +18,10 @@ from rope_lab.evaluation import records
 from rope_lab.evaluation.answers import Prompt, answer_all, batch_for, missing_of
 from rope_lab.evaluation.extrapolation import Row
 from rope_lab.evaluation.haystack import Filler, filler, hide, longest_that_fits
-from rope_lab.evaluation.intervals import mean_interval
 from rope_lab.evaluation.progress import RowProgress, Work
 from rope_lab.evaluation.retrieval_tasks import VERSION, RetrievalTask, Sample
 from rope_lab.evaluation.subject import Subject
-from rope_lab.evaluation.summaries import rounded, statistic
+from rope_lab.evaluation.summaries import rounded, share
 
 LAYOUT = "{introduction}\n\n{text}\n\n{question}"
 
@@ -145,7 +144,7 @@ def _summary(
 ) -> dict[str, Any]:
     pairs = zip(samples, answers, strict=True)
     scores = [task.score(answer["output"], sample.answers) for sample, answer in pairs]
-    mean = statistic(mean_interval(np.array(scores), np.arange(len(scores))))
+    mean = share(scores, np.arange(len(scores)))
     return {
         "score": mean["mean"],
         "score_interval": mean["interval"],

@@ -156,6 +156,16 @@ def level(loss_N, accuracy_N, document_ids, tokens: int) -> dict[str, Any]:
     }
 
 
+def share(scores: Any, document_ids: Any) -> dict[str, Any]:
+    """Mean and 95 % interval of scores in [0, 1].
+
+    The interval is null where all scores are equal: drawing among equal numbers says
+    nothing of how sure they are.
+    """
+    found = statistic(mean_interval(np.asarray(scores), np.asarray(document_ids)))
+    return found if len(set(scores)) > 1 else found | {"interval": None}
+
+
 def statistic(interval: Interval) -> dict[str, Any]:
     mean, low, high = (rounded(x) for x in interval)
     return {"mean": mean, "interval": None if low is None else [low, high]}

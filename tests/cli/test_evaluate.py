@@ -4,7 +4,9 @@ import io
 import json
 
 import pytest
+import tiny_checkpoint
 
+from rope_lab import position_logic
 from rope_lab.cli.config import GenerateConfig
 from rope_lab.cli.generate import generate
 from rope_lab.cli.main import run_experiment
@@ -210,3 +212,19 @@ def test_wrong_input_is_one_message_before_anything_is_measured(
     printed = capsys.readouterr().err
     assert "Traceback" not in printed and expected in printed
     assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_of_another_program_is_evaluated_where_it_lies(tmp_path, corpus):
+    rope = position_logic("rope", head_dim=16, base=500.0)
+    tiny_checkpoint.write_folder(tmp_path / "hf", rope)
+    argv = [
+        "perplexity", str(tmp_path / "hf"), f"--workdir={tmp_path / 'out'}",
+        f"--documents={str(corpus)!r}", "--convention=first", "--lengths=[32]",
+        "--config.count=2", "--encodings=[{'name': 'rerope', 'window': 8}]",
+    ]  # fmt: skip
+    run_experiment("perplexity", argv)
+    kept = [records.load(p) for p in (tmp_path / "out" / "records").iterdir()]
+    encodings = {record["label"]: record["encoding"]["32"] for record in kept}
+    assert encodings["own"]["name"] == "rope"
+    # What was asked for leaves the base open, so it is that of the checkpoint.
+    assert encodings["rerope window=8"]["base"] == encodings["own"]["base"] == 500.0

@@ -77,3 +77,10 @@ def test_one_document_gives_null_intervals_and_valid_json():
     assert cell["loss_interval"] is None
     assert set(cell["by_position"]["log"]["low"]) == {None}
     json.dumps(cell, allow_nan=False)
+
+
+def test_a_share_of_equal_scores_has_no_interval():
+    assert summaries.share([0.0] * 11, range(11)) == {"mean": 0, "interval": None}
+    found = summaries.share([0.0, 1.0] * 20, range(40))
+    low, high = found["interval"]
+    assert low < found["mean"] == 0.5 < high

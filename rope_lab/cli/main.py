@@ -81,7 +81,10 @@ def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
     argv = _spelled_out(name, list(sys.argv if argv is None else argv))
     with_traceback = any(arg in ("--traceback", "-traceback") for arg in argv)
     if any(arg in ("-h", "--help") for arg in argv):
-        print(f"{importlib.import_module(_module(name)).__doc__}\n\n{values}")
+        print(importlib.import_module(_module(name)).__doc__)
+        if name in _SHORT:
+            print(f"Short for --config.KEY: {', '.join(_SHORT[name])}\n")
+        print(values)
         return
     try:
         function, config, workdir = _parse(name, values, argv)

@@ -195,6 +195,7 @@ def _measure_length(
             numbers_B,
         )  # fmt: skip
         loss_BT, hit_BT = np.asarray(loss_BT), np.asarray(hit_BT)
+        _check_finite(loss_BT[: len(batch)], batch, length)
         for row, item in enumerate(batch):
             found = waiting.setdefault(item.document, {})
             found[item.place] = binned(loss_BT[row], hit_BT[row], wanted_BT[row], edges)
@@ -203,6 +204,18 @@ def _measure_length(
                 journal.add(_unit(length, item.document), unit_of(windows))
                 del waiting[item.document]
         progress(min(start + size, len(items)), len(items))
+
+
+def _check_finite(loss_BT: np.ndarray, batch: list[_Item], length: int) -> None:
+    """Refuses losses that are no numbers: of parameters that have diverged, say."""
+    wrong_B = ~np.isfinite(loss_BT).all(axis=1)
+    if wrong_B.any():
+        item = batch[int(wrong_B.argmax())]
+        raise ValueError(
+            f"the model's loss on document {item.document} at length {length} is not "
+            "finite: its parameters or its encoding overflow; measure another "
+            "checkpoint, or leave this encoding or length out"
+        )
 
 
 def _rows(batch, documents: Selection, subject: Subject, length: int, size: int):

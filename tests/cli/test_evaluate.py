@@ -134,14 +134,23 @@ def test_perplexity_alone_takes_its_protocol_from_the_command(command, corpus):
     assert set(only["cells"]) == {"32", "64"}
 
 
-def test_generate_prints_what_the_session_writes(trained, capsys):
-    run, data = trained
-    run_experiment(
-        "generate",
-        ["generate", str(run), "--prompt=the people", "--max_new_tokens", "5",
-         "--encoding", repr(REROPE), f"--config.data_dir={str(data)!r}"],
-    )  # fmt: skip
-    assert len(capsys.readouterr().out) >= 1
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--prompt=12", "--max_new_tokens", "5"], {"prompt": "12", "length": None}),
+        (["--chat", "--length=90"], {"chat": True, "length": 90, "prompt": None}),
+        (["--length=90", "--chat"], {"chat": True, "length": 90, "prompt": None}),
+        (["--system", "Be kind.", "--top_p=0.5"], {"system": "Be kind.", "top_p": 0.5}),
+        (["--encoding", repr(REROPE)], {"encoding": REROPE}),
+    ],
+)
+def test_generate_is_told_on_the_command_line(monkeypatch, arguments, expected):
+    seen = []
+    monkeypatch.setattr("rope_lab.cli.generate.generate", lambda *a: seen.append(a))
+    run_experiment("generate", ["generate", "runs/base", *arguments])
+    ((config, workdir),) = seen
+    assert workdir is None and config.checkpoint == "runs/base"
+    assert {key: getattr(config, key) for key in expected} == expected
 
 
 def test_a_chat_that_outgrows_its_logic_says_what_it_costs(trained, capsys):

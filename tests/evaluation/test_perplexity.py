@@ -223,3 +223,10 @@ def test_a_real_model_is_scored_as_by_per_token(tmp_path):
     assert cell["loss"] == pytest.approx(loss.mean(), abs=1e-5)
     assert cell["accuracy"] == pytest.approx(hit.mean(), abs=1e-5)
     assert cell["loss_interval"][0] < cell["loss"] < cell["loss_interval"][1]
+
+
+def test_a_loss_that_is_no_number_is_refused(known, tmp_path):
+    subject, model = known
+    model.scores = lambda x_BTE: jnp.concatenate([x_BTE * jnp.nan, x_BTE], -1)
+    with pytest.raises(ValueError, match="document 0 at length 4 is not finite"):
+        measure(subject, zeros(10), [4], tmp_path, convention="first")

@@ -18,7 +18,7 @@ from rope_lab.cli.evaluation_config import PerplexityConfig as PerplexityConfig
 from rope_lab.data import DataConfig, PosGenConfig
 from rope_lab.evaluation.frequency_search import EvolutionSearch, GradientSearch
 from rope_lab.model import ModelConfig
-from rope_lab.training import TrainingConfig
+from rope_lab.training import MeshConfig, TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class ModelSection:
     biases: Any = False  # True, False or a name, see `ModelConfig`
     norm_epsilon: float = 1e-6
     dtype: str = "float32"
-    remat: bool = False
+    remat: str = "none"
 
     def model_config(self, vocab_size: int) -> ModelConfig:
         """The model for a tokenizer of `vocab_size` tokens."""
@@ -63,6 +63,7 @@ class PretrainConfig:
     data: DataConfig
     training: TrainingConfig
     validation: ValidationConfig = ValidationConfig()
+    mesh: MeshConfig = MeshConfig()
     seed: int = 0  # of the parameters; data.seed orders the data
 
 
@@ -84,6 +85,7 @@ class FinetuneConfig:
     data: DataConfig
     training: TrainingConfig
     validation: ValidationConfig = ValidationConfig()
+    mesh: MeshConfig = MeshConfig()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,13 @@ from rope_lab.cli.specs import resolve
 from rope_lab.data import packed_sequences
 from rope_lab.model import build_logic
 from rope_lab.model.learned import with_learned
-from rope_lab.training import TrainState, run_meta
+from rope_lab.training import (
+    TrainState,
+    check_fits,
+    make_mesh,
+    placed,
+    run_meta,
+)
 
 
 def finetune(config: FinetuneConfig, workdir: str | Path) -> TrainState:
@@ -26,6 +32,7 @@ def finetune(config: FinetuneConfig, workdir: str | Path) -> TrainState:
       ValueError: the checkpoint is missing or damaged, or was trained with another
         tokenizer than the data has.
     """
+    mesh = make_mesh(config.mesh)
     loaded = load_checkpoint(config.checkpoint, config.average)
     source = packed_sequences(config.data)
     if source.tokenizer.checksum != loaded.meta["data"]["tokenizer"]:
@@ -35,6 +42,8 @@ def finetune(config: FinetuneConfig, workdir: str | Path) -> TrainState:
             f"({loaded.meta['config']['data']['tokenizer']!r}): the same text would "
             "get other token numbers"
         )
+    batch = config.data.batch_size, config.training.accumulation_steps
+    check_fits(mesh, loaded.model_config, *batch)
     spec = resolve(config.logic, loaded.train_length, config.data.length)
     logic = build_logic(spec, loaded.model_config)
     with_learned(logic, loaded.params, loaded.model_config.num_layers)  # or refuses
@@ -48,7 +57,7 @@ def finetune(config: FinetuneConfig, workdir: str | Path) -> TrainState:
     describe = f"from {config.checkpoint}, length {config.data.length}"
     return train_run(
         loaded.graphdef,
-        loaded.params,
+        placed(loaded.params, mesh),
         logic,
         source,
         config.data.batch_size,
@@ -57,4 +66,5 @@ def finetune(config: FinetuneConfig, workdir: str | Path) -> TrainState:
         meta,
         workdir,
         describe,
+        mesh,
     )

@@ -7,36 +7,54 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
+from jax.sharding import Mesh
 
 from rope_lab.cli.config import PretrainConfig, ValidationConfig
-from rope_lab.data import PackedSequences, evaluation_windows, packed_sequences
-from rope_lab.evaluation import per_token
-from rope_lab.model import ModelConfig, build_logic, count_parameters, init_model
+from rope_lab.cli.validation import make_validation
+from rope_lab.data import PackedSequences, packed_sequences
+from rope_lab.model import (
+    ModelConfig,
+    build_logic,
+    count_parameters,
+    init_model,
+    model_structure,
+)
 from rope_lab.training import (
     Checkpoints,
     MetricsWriter,
     Progress,
     TrainingConfig,
     TrainState,
+    check_fits,
+    created,
     init_state,
+    make_mesh,
     make_optimizer,
     make_train_step,
     run_meta,
     train,
 )
+from rope_lab.training.distributed import is_first
 
 
 def pretrain(config: PretrainConfig, workdir: str | Path) -> TrainState:
     """Train from scratch, or continue what `workdir` holds; returns the last state."""
+    mesh = make_mesh(config.mesh)
     source = packed_sequences(config.data)
     model_config = config.model.model_config(source.tokenizer.vocab_size)
+    check_fits(
+        mesh,
+        model_config,
+        config.data.batch_size,
+        config.training.accumulation_steps,
+    )
     logic = build_logic(config.model.logic, model_config)
-    graphdef, params = init_model(model_config, config.seed, logic)
+    graphdef, shapes = model_structure(model_config, logic)
+    params = created(lambda: init_model(model_config, config.seed, logic)[1], mesh)
     meta = pretrain_meta(config, model_config, logic, source)
     describe = (
-        f"{count_parameters(params):,} parameters, {source.tokens_per_epoch:,} tokens "
-        f"per epoch, {jax.device_count()} {jax.default_backend()} device(s)"
+        f"{count_parameters(shapes):,} parameters, {source.tokens_per_epoch:,} tokens "
+        f"per epoch, {mesh.size} {jax.default_backend()} device(s)"
     )
     return train_run(
         graphdef,
@@ -49,6 +67,7 @@ def pretrain(config: PretrainConfig, workdir: str | Path) -> TrainState:
         meta,
         workdir,
         describe,
+        mesh,
         seed=config.seed,
     )
 
@@ -77,21 +96,28 @@ def train_run(
     meta: dict[str, Any],
     workdir: str | Path,
     describe: str,
+    mesh: Mesh,
     seed: int = 0,
 ) -> TrainState:
-    """What pretraining and fine-tuning share: optimizer, loop, checkpoints, metrics."""
+    """What pretraining and fine-tuning share: optimizer, loop, checkpoints, metrics.
+
+    params lie on the mesh; in several processes the first writes what is written once.
+    """
     workdir = Path(workdir)
     optimizer = make_optimizer(training)
-    progress = Progress(training.num_steps, label=workdir.name)
-    progress.message(describe)
-    evaluate = _validation(graphdef, logic, source, validation)
+    progress = Progress(training.num_steps, label=workdir.name) if is_first() else None
+    if progress is not None:
+        progress.message(describe)
+    evaluate = make_validation(graphdef, logic, source, validation, mesh)
+    start = created(lambda p: init_state(p, optimizer, training, seed), mesh, params)
+    sinks = training.tensorboard, training.wandb
     with (
         Checkpoints(workdir, training.keep_checkpoints) as checkpoints,
-        MetricsWriter(workdir, training.tensorboard, training.wandb) as writer,
+        MetricsWriter(workdir, *sinks, silent=not is_first()) as writer,
     ):
         return train(
-            init_state(params, optimizer, training, seed),
-            make_train_step(graphdef, optimizer, training),
+            start,
+            make_train_step(graphdef, optimizer, training, mesh=mesh),
             source,
             batch_size,
             training,
@@ -102,17 +128,5 @@ def train_run(
             progress,
             evaluate,
             validation.every,
+            mesh,
         )
-
-
-def _validation(graphdef, logic, source: PackedSequences, config: ValidationConfig):
-    length = source.identity["length"]
-    windows = evaluation_windows(
-        source.corpus, source.tokenizer, "held_out", length, config.num_windows
-    )
-
-    def evaluate(state: TrainState) -> dict[str, float]:
-        loss, correct = per_token(graphdef, state.params, windows.tokens, logic)
-        return {"loss": float(np.mean(loss)), "accuracy": float(np.mean(correct))}
-
-    return evaluate

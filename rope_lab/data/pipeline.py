@@ -1,6 +1,6 @@
 """From sequences to the batches a step reads, prefetched by Grain."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import grain
 import numpy as np
@@ -36,11 +36,11 @@ def packed_sequences(config: DataConfig, split: str = "train") -> PackedSequence
 
 
 class Batches(Iterator[dict[str, np.ndarray]]):
-    """Endless iterator over one host's rows of the global batches.
+    """Endless iterator over the same rows of each global batch.
 
     Attributes:
       state: the number of the next global batch. `batches(..., start=state)` goes on
-        from there, with any number of hosts.
+        from there, whatever rows it reads.
     """
 
     def __init__(self, rows: Iterator[dict[str, np.ndarray]], start: int):
@@ -56,43 +56,42 @@ def batches(
     source: PackedSequences,
     batch_size: int,
     start: int = 0,
-    host: int = 0,
-    num_hosts: int = 1,
+    rows: Sequence[int] | None = None,
 ) -> Batches:
-    """Batches of sequences, in an order that the number of hosts does not change.
+    """Batches of sequences, in an order that nothing but their size changes.
 
-    Global batch n holds the sequences n*batch_size to (n+1)*batch_size - 1; host h of H
-    gets its h-th block of batch_size/H rows, so the hosts' batches, one under the
-    other, are the global batch.
+    Row r of global batch n is sequence n * batch_size + r. Processes that train
+    together each read the rows of their own devices, so however many there are, before
+    and after a restart, together they read every sequence once.
 
     Args:
       source: what `source[n]` is read from.
       batch_size: sequences per global batch.
       start: number of the first global batch.
-      host, num_hosts: which part of each batch to read.
+      rows: which rows of each batch to read, ascending; None: all.
 
     Returns:
-      An iterator over dicts of arrays of shape [batch_size / num_hosts, length].
+      An iterator over dicts of arrays of shape [len(rows), length].
     """
-    if batch_size < 1 or num_hosts < 1 or batch_size % num_hosts:
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; give at least 1")
+    rows = list(range(batch_size) if rows is None else rows)
+    if not rows or rows != sorted(set(rows) & set(range(batch_size))):
         raise ValueError(
-            f"batch_size is {batch_size} for {num_hosts} hosts; give a positive "
-            "multiple of the number of hosts"
+            f"rows are {rows}; give some of 0 to {batch_size - 1}, ascending"
         )
-    if not 0 <= host < num_hosts:
-        raise ValueError(f"host is {host}; expected 0 to {num_hosts - 1}")
     if start < 0:
         raise ValueError(f"start is {start}; batches are numbered from 0")
-    rows = batch_size // num_hosts
 
-    def read(row: int) -> dict[str, np.ndarray]:
-        batch, place = divmod(row, rows)
-        return source[batch * batch_size + host * rows + place]
+    def read(count: int) -> dict[str, np.ndarray]:
+        batch, place = divmod(count, len(rows))
+        return source[batch * batch_size + rows[place]]
 
-    dataset = grain.MapDataset.range(start * rows, _FOREVER).map(read).batch(rows)
+    counts = grain.MapDataset.range(start * len(rows), _FOREVER)
     # Reading takes microseconds: one thread hides it behind the step.
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
-    return Batches(iter(dataset.to_iter_dataset(options)), start)
+    dataset = counts.map(read).batch(len(rows)).to_iter_dataset(options)
+    return Batches(iter(dataset), start)
 
 
 def batch_identity(source: PackedSequences, n: int, batch_size: int = 1) -> str:

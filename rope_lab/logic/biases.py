@@ -35,6 +35,21 @@ class Bias(Protocol):
         """
 
 
+def split_by_head(bias: Bias) -> Bias:
+    """The same bias with a bool for each leaf: whether its last axis is the heads'.
+
+    The suffix of its name says so. A device that has some of the heads needs only their
+    part of such a leaf, and all of every other.
+    """
+    fields = dataclasses.fields(bias)
+    leaves = [f.name for f in fields if not f.metadata.get("static")]
+    return dataclasses.replace(bias, **{name: _is_by_head(name) for name in leaves})
+
+
+def _is_by_head(name: str) -> bool:
+    return name.rpartition("_")[2].endswith("H")
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LinearBias:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import jax
 from flax import nnx
 
-from rope_lab.attention import attend
 from rope_lab.attention.cache import Cache, extend
 from rope_lab.model.config import ModelConfig
 from rope_lab.model.parts import linear, make_qk_norms, norm
+from rope_lab.model.sharding import attend_on_mesh
 
 
 class Block(nnx.Module):
@@ -58,13 +58,7 @@ class Attention(nnx.Module):
 
     def __call__(self, x_BTE: jax.Array, logic, positions, segment_ids) -> jax.Array:
         """[B, T, E] to [B, T, E]."""
-        o_BTHD = attend(
-            *self._heads(x_BTE),
-            logic,
-            query_positions=positions,
-            key_positions=positions,
-            segment_ids=segment_ids,
-        )
+        o_BTHD = attend_on_mesh(*self._heads(x_BTE), logic, positions, segment_ids)
         return self.out(o_BTHD.reshape(*x_BTE.shape[:2], -1))
 
     def extend(

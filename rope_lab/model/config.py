@@ -7,6 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 
 BLOCKS = ("llama", "gau")
+REMATS = ("none", "full", "dots")
 QK_NORMS = ("none", "rms", "keys", "queries", "cosine")
 # ModelConfig.biases -> the groups of projections that have one.
 BIASES = {
@@ -29,6 +30,9 @@ class ModelConfig:
     The logits of KeyNorm and QueryNorm are q . k without 1/sqrt(head_dim): where a
     logic leaves its softmax scale open, it is 1. Cosines are at most 1, so there a
     logic has to state one. A plain callable computes logits of such vectors itself.
+
+    remat trades time for memory: "none" keeps what a layer computed, "full" its input
+    alone, "dots" its input and the results of its products with parameters.
     """
 
     vocab_size: int  # V, tokens of the tokenizer
@@ -44,7 +48,7 @@ class ModelConfig:
     biases: bool | str = False  # True: on every projection; or a name of BIASES
     norm_epsilon: float = 1e-6  # of RMSNorm, under the root
     dtype: str = "float32"  # of activations and products: "float32" or "bfloat16"
-    remat: bool = False  # recompute a layer in the backward pass instead of storing it
+    remat: str = "none"  # what the backward pass computes again, see above
 
     def __post_init__(self) -> None:
         for field in (
@@ -70,6 +74,7 @@ class ModelConfig:
         for field, known in (
             ("block", BLOCKS),
             ("qk_norm", QK_NORMS),
+            ("remat", REMATS),
             ("dtype", tuple(_DTYPES)),
             ("biases", tuple(BIASES)),
         ):

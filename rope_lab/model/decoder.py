@@ -27,6 +27,7 @@ from rope_lab.model.gau import GatedAttentionUnit
 from rope_lab.model.layers import apply_layers
 from rope_lab.model.learned import with_fresh, with_learned, without_learned
 from rope_lab.model.parts import embed_init, norm
+from rope_lab.model.sharding import constrain
 
 Logic = PositionLogic | Callable[..., jax.Array]
 _BLOCKS = {"llama": Block, "gau": GatedAttentionUnit}
@@ -77,7 +78,8 @@ class Decoder(nnx.Module):
           positions: int32 [B, T] or [T]; default 0 .. T-1.
           segment_ids: int32 [B, T]; tokens see their own segment only, 0 is padding.
         """
-        return self.scores(self.states(tokens_BT, logic, positions, segment_ids))
+        x_BTE = self.states(tokens_BT, logic, positions, segment_ids)
+        return constrain(self.scores(x_BTE), "batch", "tokens", "vocab")
 
     def states(
         self,
@@ -92,9 +94,10 @@ class Decoder(nnx.Module):
 
         def layer(parameters, logic, x_BTE):
             block = nnx.merge(graphdef, parameters)
-            return block(x_BTE, logic, positions, segment_ids)
+            x_BTE = block(x_BTE, logic, positions, segment_ids)
+            return constrain(x_BTE, "batch", "tokens", None)
 
-        x_BTE = self._embedded(tokens_BT)
+        x_BTE = constrain(self._embedded(tokens_BT), "batch", "tokens", None)
         return apply_layers(layer, stacked, x_BTE, logics, self.config.remat)
 
     def extend(
@@ -135,7 +138,10 @@ class Decoder(nnx.Module):
         return self.scores(last_BE), tuple(longer)
 
     def _embedded(self, tokens_BT: jax.Array) -> jax.Array:
-        x_BTE = self.embed(tokens_BT)
+        # Every device has the rows that it looks up whole, and looks up its own tokens.
+        table_VE = constrain(self.embed.embedding[...], "vocab", None)
+        table_VE = table_VE.astype(self.config.compute_dtype)
+        x_BTE = jnp.take(table_VE, tokens_BT, axis=0)
         return self.norm(x_BTE) if self.config.block == "gau" else x_BTE
 
     def scores(self, x_BTE: jax.Array) -> jax.Array:

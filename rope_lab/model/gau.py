@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rope_lab.attention import attend
 from rope_lab.attention.cache import Cache, extend
 from rope_lab.model.config import ModelConfig
 from rope_lab.model.parts import linear, make_qk_norms, norm
+from rope_lab.model.sharding import attend_on_mesh
 
 
 class GatedAttentionUnit(nnx.Module):
@@ -41,13 +41,7 @@ class GatedAttentionUnit(nnx.Module):
     def __call__(self, x_BTE: jax.Array, logic, positions, segment_ids) -> jax.Array:
         """[B, T, E] to [B, T, E]; positions and segment_ids as `attend` takes them."""
         u_BTF, heads = self._parts(x_BTE)
-        o_BT1F = attend(
-            *heads,
-            logic,
-            query_positions=positions,
-            key_positions=positions,
-            segment_ids=segment_ids,
-        )
+        o_BT1F = attend_on_mesh(*heads, logic, positions, segment_ids)
         return self._gated(x_BTE, u_BTF, o_BT1F)
 
     def extend(

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rope_lab.model.products import PRODUCT
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -45,25 +47,34 @@ def plan(kinds: Sequence[object]) -> list[Run]:
 
 
 def apply_layers(
-    layer: Callable, stacked, x: jax.Array, logics: Sequence, remat: bool
+    layer: Callable, stacked, x: jax.Array, logics: Sequence, remat: str
 ) -> jax.Array:
     """x through all layers; layer(parameters, logic, x) -> x.
 
     stacked: pytree with a leading axis of len(logics). Logics of one kind may differ
     in their leaves (frequencies), which are then scanned like parameters.
+    remat: as `ModelConfig.remat`.
     """
-    if remat:
-        layer = _rematerialised(layer)
+    if remat != "none":
+        layer = _rematerialised(layer, _KEPT[remat])
     for run in plan([_kind(logic) for logic in logics]):
         x = _apply_run(layer, stacked, x, logics, run)
     return x
 
 
-def _rematerialised(layer: Callable) -> Callable:
+# What the forward pass keeps of a layer, besides its input.
+_KEPT = {
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT),
+}
+
+
+def _rematerialised(layer: Callable, kept: Callable) -> Callable:
     """The layer, recomputed in the backward pass; the logic may be a plain callable."""
 
     def apply(parameters, logic, x):
-        return jax.checkpoint(lambda p, x: layer(p, logic, x))(parameters, x)
+        recomputed = jax.checkpoint(lambda p, x: layer(p, logic, x), policy=kept)
+        return recomputed(parameters, x)
 
     return apply
 

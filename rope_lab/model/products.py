@@ -6,6 +6,9 @@ import functools
 from typing import Any
 
 import jax
+from jax.ad_checkpoint import checkpoint_name
+
+PRODUCT = "product"  # what rematerialisation calls the result; see `ModelConfig.remat`
 
 
 def linear_product(
@@ -23,7 +26,7 @@ def linear_product(
             "a linear layer contracts the last axis of its input with the first of its "
             f"kernel; got {dimension_numbers}"
         )
-    return _product(tuple(options.items()), x, kernel)
+    return checkpoint_name(_product(tuple(options.items()), x, kernel), PRODUCT)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

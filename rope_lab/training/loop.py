@@ -1,18 +1,20 @@
 """The training loop: update, log, evaluate, save, resume."""
 
-import contextlib
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from jax.sharding import Mesh
+
 from rope_lab.data.pipeline import batch_identity, batches
 from rope_lab.training.checkpoint import Checkpoints
 from rope_lab.training.config import TrainingConfig
+from rope_lab.training.distributed import agreed, stopping
 from rope_lab.training.metrics import MetricsWriter
 from rope_lab.training.monitor import Monitor
 from rope_lab.training.progress import Progress
+from rope_lab.training.sharding import global_batch, own_rows
 from rope_lab.training.state import TrainState
 from rope_lab.training.step import Step
 
@@ -32,6 +34,7 @@ def train(
     progress: Progress | None = None,
     evaluate: Evaluate | None = None,
     eval_every: int | None = None,
+    mesh: Mesh | None = None,
 ) -> TrainState:
     """Trains up to `config.num_steps` updates, from the newest checkpoint if any.
 
@@ -53,6 +56,8 @@ def train(
       evaluate: state -> metrics, written as `eval/<name>`. It must not keep the state,
         whose memory the next step reuses.
       eval_every: steps between evaluations; the last step is always one.
+      mesh: where state and batches lie, in this process or in several; None: where
+        they happen to.
 
     Returns:
       The state after the last update, which is saved too.
@@ -74,7 +79,7 @@ def train(
 
     with checkpoints.finishing(), stopping() as stopped:
         steps = range(start + 1, config.num_steps + 1)
-        stream = batches(source, batch_size, start=start)
+        stream = _batches(source, batch_size, start, mesh)
         for step, batch in zip(steps, stream, strict=False):
             state, metrics = step_fn(state, batch, logic)
             monitor.add(step, metrics)
@@ -83,12 +88,22 @@ def train(
             if evaluate is not None and every(eval_every, step):
                 scores = evaluate(state)
                 writer.write(step, {f"eval/{k}": v for k, v in scores.items()})
-            if every(config.checkpoint_every, step) or stopped.is_set():
+            stop = stopped(step)
+            if every(config.checkpoint_every, step) or stop:
                 monitor.check()
                 checkpoints.save(step, state, {**meta, "monitor": monitor.to_dict()})
-            if stopped.is_set():
+            if stop:
                 raise SystemExit(128 + signal.SIGTERM)
     return state
+
+
+def _batches(source, batch_size: int, start: int, mesh: Mesh | None) -> Iterator:
+    """Of which each process reads what its devices need."""
+    if mesh is None:
+        return batches(source, batch_size, start)
+    rows = own_rows(mesh, batch_size)
+    stream = batches(source, batch_size, start, rows)
+    return (global_batch(mine, mesh, batch_size) for mine in stream)
 
 
 def _make_monitor(config, source, batch_size, checkpoints) -> Monitor:
@@ -105,8 +120,8 @@ def _make_monitor(config, source, batch_size, checkpoints) -> Monitor:
 
 def _resume(state, checkpoints, monitor, meta) -> tuple[TrainState, int]:
     """The newest saved state and its step, or the given state and 0."""
-    start = checkpoints.latest_step()
-    if start is None:
+    start = agreed(checkpoints.latest_step() or 0)
+    if not start:
         return state, 0
     state = checkpoints.restore(start, like=state, meta=meta)
     monitor.restore(checkpoints.read_meta(start)["monitor"])
@@ -136,17 +151,3 @@ class _Reporter:
             self._progress.update(step, row["loss"], row["tokens_per_second"], left)
             if step == self._num_steps:
                 self._progress.close()
-
-
-@contextlib.contextmanager
-def stopping() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets. Only the main thread can install the handler."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGTERM, before)

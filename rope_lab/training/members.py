@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from rope_lab.data.pipeline import batch_identity, batches
 from rope_lab.training.checkpoint import Checkpoints
 from rope_lab.training.config import TrainingConfig
+from rope_lab.training.distributed import stopping
 from rope_lab.training.folders import steps_in
-from rope_lab.training.loop import stopping
 from rope_lab.training.metrics import MetricsWriter
 from rope_lab.training.monitor import Monitor, TrainingDiverged
 from rope_lab.training.progress import Progress
@@ -101,9 +101,10 @@ def train_members(
                 report(step)
             if every(eval_every, step):
                 group.write_evaluation(step, evaluate(state))
-            if every(config.checkpoint_every, step) or stopped.is_set():
+            stop = stopped(step)
+            if every(config.checkpoint_every, step) or stop:
                 group.save(step, state)
-            if stopped.is_set():
+            if stop:
                 raise SystemExit(128 + signal.SIGTERM)
             if not group.alive():
                 break

@@ -9,9 +9,10 @@ from typing import Any
 
 from rope_lab.logic import serialise
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
-# A restart may change these: none of them reaches the parameters.
+# A restart may change these: none of them reaches the parameters, but for the last
+# digits, which the order of sums decides.
 MAY_CHANGE = frozenset(
     {
         "log_every",
@@ -22,6 +23,8 @@ MAY_CHANGE = frozenset(
         "wandb",
         "data_dir",  # where the data lies; its checksum must stay the same
         "checkpoint",  # where the start lies; started_from must stay the same
+        "accumulation_steps",
+        "remat",
     }
 )
 _LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -75,12 +78,14 @@ def upgraded(meta: dict[str, Any], folder: Path) -> dict[str, Any]:
       ValueError: a later version of rope_lab wrote the checkpoint.
     """
     version = meta.get("schema_version")
-    if version not in (1, SCHEMA_VERSION):
+    if version not in range(1, SCHEMA_VERSION + 1):
         raise ValueError(
             f"checkpoint {folder} has schema version {version}; this rope_lab reads "
             f"1 to {SCHEMA_VERSION}: install the version that wrote it"
         )
-    return _with_data_options(_from_version_1(meta) if version == 1 else meta)
+    if version == 1:
+        meta = _from_version_1(meta)
+    return _with_data_options(meta if version == 3 else _from_version_2(meta))
 
 
 def _from_version_1(meta: dict[str, Any]) -> dict[str, Any]:
@@ -93,6 +98,15 @@ def _from_version_1(meta: dict[str, Any]) -> dict[str, Any]:
             model["qk_norm"] = "rms" if model.get("qk_norm") else "none"
     if config.get("training"):
         config["training"]["optimizer"] = "adamw"
+    return meta
+
+
+def _from_version_2(meta: dict[str, Any]) -> dict[str, Any]:
+    """remat was true or false, and a run had one device."""
+    meta = copy.deepcopy(meta) | {"schema_version": 3}
+    for model in (meta["model"], meta["config"].get("model")):
+        if model:
+            model["remat"] = "full" if model.get("remat") else "none"
     return meta
 
 
@@ -133,9 +147,14 @@ def differences(saved: Any, given: Any, prefix: str = "") -> list[str]:
     lines = []
     for name in {**given, **saved}:
         has, asks = saved.get(name, "nothing"), given.get(name, "nothing")
-        if has != asks and name.rpartition(".")[2] not in MAY_CHANGE:
+        if has != asks and not _may_change(name):
             lines.append(f"{name}: checkpoint has {has!r}, this run asks for {asks!r}")
     return lines
+
+
+def _may_change(name: str) -> bool:
+    """Also the mesh: a run goes on with any number of devices."""
+    return name.startswith("mesh.") or name.rpartition(".")[2] in MAY_CHANGE
 
 
 def _flatten(value: Any, prefix: str) -> dict[str, Any]:

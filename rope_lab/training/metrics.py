@@ -23,14 +23,20 @@ class MetricsWriter:
       tensorboard: also TensorBoard files, in <workdir>/tensorboard.
       wandb: also Weights & Biases, project rope_lab, a run named like the workdir.
         WANDB_MODE=offline keeps it on this machine.
+      silent: write nothing at all, because another process of the run does.
 
     Raises:
       ValueError: wandb is asked for and not installed.
     """
 
     def __init__(
-        self, workdir: str | Path, tensorboard: bool = True, wandb: bool = False
+        self,
+        workdir: str | Path,
+        tensorboard: bool = True,
+        wandb: bool = False,
+        silent: bool = False,
     ):
+        self._silent = silent
         self.workdir = Path(workdir).absolute()
         self.workdir.mkdir(parents=True, exist_ok=True)
         self._with_tensorboard = tensorboard
@@ -43,6 +49,8 @@ class MetricsWriter:
         A run that was killed may have written rows past its last checkpoint.
         """
         self.close()
+        if self._silent:
+            return
         path = self.workdir / FILE
         rows = [row for row in read_metrics(self.workdir) if row["step"] <= step]
         temporary = path.with_suffix(".tmp")
@@ -64,6 +72,8 @@ class MetricsWriter:
         Raises:
           ValueError: a number is NaN or infinite; says which.
         """
+        if self._silent:
+            return
         if self._file is None:
             self.resume(step)
         metrics = {name: float(value) for name, value in metrics.items()}

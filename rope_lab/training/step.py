@@ -9,13 +9,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from rope_lab.logic.arguments import join_logic, split_logic
 from rope_lab.logic.draws import training_positions
 from rope_lab.model import apply_model
+from rope_lab.model.sharding import constrain
 from rope_lab.training.config import TrainingConfig
 from rope_lab.training.losses import cross_entropy
 from rope_lab.training.optimizer import make_schedule
+from rope_lab.training.sharding import constrain_tree
 from rope_lab.training.state import TrainState
 
 Batch = dict[str, Any]  # inputs, targets, positions, segment_ids, weights: [B, T]
@@ -28,6 +31,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     config: TrainingConfig,
     apply: Callable[..., jax.Array] = apply_model,
+    mesh: Mesh | None = None,
 ) -> Step:
     """Returns `step(state, batch, logic) -> (state, metrics)`, compiled by jax.jit.
 
@@ -36,9 +40,21 @@ def make_train_step(
     frequencies alone share one program; a plain callable is compiled in. A logic that
     draws positions does so here, by the state's key and the number of the update.
 
-    Arguments and metrics are those of `make_update`.
+    Arguments and metrics are those of `make_update`; on a mesh, state and batch lie on
+    it already, as `rope_lab.training.sharding` places them.
     """
-    return _compile(make_update(graphdef, optimizer, config, apply))
+    step = _compile(make_update(graphdef, optimizer, config, apply))
+    return step if mesh is None else on_mesh(step, mesh)
+
+
+def on_mesh(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """The function, called with the mesh set, which the model then follows."""
+
+    def call(*arguments):
+        with jax.set_mesh(mesh):
+            return function(*arguments)
+
+    return call
 
 
 def make_update(
@@ -77,16 +93,19 @@ def make_update(
         key = jax.random.fold_in(state.key, state.step)
         shape = batch["inputs"].shape
         positions = training_positions(logic, key, batch["positions"], shape)
+        positions = constrain(positions, "batch", "tokens")
         batch = {**batch, "positions": positions}
         gradients, metrics = _gradients(
             objective, state.params, batch, logic, config.accumulation_steps
         )
+        gradients = constrain_tree(gradients)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics["grad_norm"] = optax.tree.norm(gradients)
         metrics["learning_rate"] = schedule(state.step)
         ema = _average(state.ema, params, config.ema_decay)
-        return TrainState(params, opt_state, state.step + 1, ema, state.key), metrics
+        state = TrainState(params, opt_state, state.step + 1, ema, state.key)
+        return constrain_tree(state), constrain_tree(metrics)
 
     return step
 
@@ -100,7 +119,8 @@ def _gradients(objective, params, batch, logic, accumulation_steps):
 
     def accumulate(sums, microbatch):
         new = differentiate(params, microbatch, logic, total_weight)
-        return jax.tree.map(jnp.add, sums, new), None
+        sums, metrics = jax.tree.map(jnp.add, sums, new)
+        return (constrain_tree(sums), metrics), None
 
     micro = jax.tree.map(lambda x: _split(x, accumulation_steps), batch)
     first = jax.tree.map(lambda x: x[0], micro)
@@ -120,7 +140,8 @@ def _split(x_BT: jax.Array, count: int) -> jax.Array:
             f"a batch of {x_BT.shape[0]} sequences does not divide into "
             f"accumulation_steps = {count}; change one of the two"
         )
-    return x_BT.reshape(count, x_BT.shape[0] // count, *x_BT.shape[1:])
+    x_ABT = x_BT.reshape(count, x_BT.shape[0] // count, *x_BT.shape[1:])
+    return constrain(x_ABT, None, "batch", "tokens")
 
 
 def _average(ema: Any, params: Any, decay: float | None) -> Any:

@@ -225,7 +225,7 @@ def test_a_plain_callable_trains_and_evaluates(corpus, tmp_path):
         num_heads=2,
         num_kv_heads=1,
         head_dim=8,
-        remat=True,
+        remat="full",
     )
     training = TrainingConfig(num_steps=30, learning_rate=0.01, accumulation_steps=2)
     graphdef, params = init_model(model)

@@ -54,18 +54,37 @@ def test_global_batch_n_holds_the_sequences_with_its_numbers(source):
         )
 
 
-@pytest.mark.parametrize("num_hosts", [2, 3, 12])
-def test_the_hosts_together_read_the_global_batches(num_hosts, source):
+def parts(hosts):
+    """The rows of each host."""
+    return [range(12)[h * 12 // hosts : (h + 1) * 12 // hosts] for h in range(hosts)]
+
+
+def together(source, hosts, start, count):
+    """Batches put together from what each host reads."""
+    read = [take(batches(source, 12, start, rows), count) for rows in parts(hosts)]
+    return [
+        {key: np.concatenate([part[key] for part in batch]) for key in batch[0]}
+        for batch in zip(*read, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("hosts", [2, 3, 5, 12])
+def test_the_hosts_together_read_the_global_batches(hosts, source):
     alone = take(batches(source, 12, start=2), 3)
-    hosts = [
-        take(batches(source, 12, start=2, host=host, num_hosts=num_hosts), 3)
-        for host in range(num_hosts)
-    ]
-    together = [
-        {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        for parts in zip(*hosts, strict=True)
-    ]
-    assert_same(together, alone)
+    assert_same(together(source, hosts, 2, 3), alone)
+
+
+def test_a_host_reads_its_own_rows_and_no_other(source):
+    read = []
+
+    class Watched:
+        def __getitem__(self, n):
+            read.append(n)
+            return source[n]
+
+    take(batches(Watched(), 12, 1, rows=[3, 7, 8]), 2)
+    assert set(read[:6]) == {15, 19, 20, 27, 31, 32}
+    assert all(n % 12 in (3, 7, 8) for n in read)  # also what is read ahead
 
 
 def test_going_on_from_the_state_gives_the_rest(source):
@@ -77,16 +96,13 @@ def test_going_on_from_the_state_gives_the_rest(source):
     assert resumed.state == iterator.state == 9
 
 
-def test_resuming_with_other_hosts_gives_the_rest(source):
-    iterator = batches(source, 12)
-    take(iterator, 3)
-    tail = take(iterator, 1)[0]
-    halves = [
-        take(batches(source, 12, start=3, host=host, num_hosts=2), 1)[0]
-        for host in range(2)
-    ]
-    both = {key: np.concatenate([half[key] for half in halves]) for key in tail}
-    assert_same([both], [tail])
+def test_restarts_on_other_numbers_of_hosts_neither_repeat_nor_skip(source):
+    """1, 2, 4 and 3 hosts, inside an epoch and across its end."""
+    each = max(1, source.sequences_per_epoch // 12 // 3)
+    assert 3 * each * 12 <= source.sequences_per_epoch < 4 * each * 12
+    stages = [(1, 0), (2, each), (4, 2 * each), (3, 3 * each)]
+    read = [batch for h, start in stages for batch in together(source, h, start, each)]
+    assert_same(read, take(batches(source, 12), 4 * each))
 
 
 def test_batches_never_end(source):
@@ -116,8 +132,9 @@ def test_the_identity_of_a_batch_names_its_sequences_and_epoch(source):
     ("options", "message"),
     [
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"num_hosts": 5}, "multiple of the number of hosts"),
-        ({"host": 1}, "host is 1"),
+        ({"rows": [12]}, r"rows are \[12\]; give some of 0 to 11"),
+        ({"rows": [2, 1]}, "ascending"),
+        ({"rows": []}, r"rows are \[\]"),
         ({"start": -1}, "start is -1"),
     ],
 )

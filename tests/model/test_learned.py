@@ -117,7 +117,7 @@ def test_each_layer_runs_with_the_leaves_of_its_own(name):
 def test_the_loss_has_a_slope_in_everything_learned_also_when_recomputed(name):
     logic, slopes = logic_of(name), []
     weights_BTV = np.random.default_rng(2).normal(size=(2, 9, V)).astype(np.float32)
-    for remat in (False, True):
+    for remat in ("none", "full"):
         config = dataclasses.replace(CONFIG, remat=remat)
         graphdef, params = init_model(config, 1, logic)
 

@@ -52,7 +52,7 @@ def test_a_state_comes_back_exactly_with_its_random_key(saved):
 def test_meta_says_what_was_trained_and_where_the_data_stood(saved):
     with Checkpoints(saved) as checkpoints:
         meta = checkpoints.read_meta()
-    assert meta["schema_version"] == 2
+    assert meta["schema_version"] == 3
     assert meta["model"]["num_layers"] == 1
     assert meta["encoding"] == [tiny_run.logic().to_dict()]
     assert meta["data"] == {"corpus": "c" * 64, "tokenizer": "t" * 64}
@@ -197,8 +197,8 @@ def test_other_exceptions_that_nobody_can_catch_are_still_reported(monkeypatch):
 
 def test_a_checkpoint_of_a_later_version_is_refused(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(1, state_at(1), tiny_run.meta() | {"schema_version": 3})
+        checkpoints.save(1, state_at(1), tiny_run.meta() | {"schema_version": 4})
     with pytest.raises(
-        ValueError, match="schema version 3; this rope_lab reads 1 to 2"
+        ValueError, match="schema version 4; this rope_lab reads 1 to 3"
     ):
         load_parameters(tmp_path)

@@ -74,6 +74,24 @@ def test_a_run_begun_under_version_1_goes_on():
     assert upgraded(plain, FOLDER)["model"]["qk_norm"] == "none"
 
 
+def test_a_run_begun_under_version_2_goes_on_with_the_same_remat():
+    old = meta({"model": {"remat": True}}, {"remat": True}) | {"schema_version": 2}
+    found = upgraded(old, FOLDER)
+    assert found["model"]["remat"] == found["config"]["model"]["remat"] == "full"
+    plain = meta({}, {"width": 8}) | {"schema_version": 2}
+    assert upgraded(plain, FOLDER)["model"]["remat"] == "none"
+    assert old["model"]["remat"] is True
+
+
+def test_a_run_goes_on_with_other_devices_and_microbatches():
+    one = {"mesh": {"data": 1, "fsdp": 2}, "training": {"accumulation_steps": 1}}
+    two = {"mesh": {"data": 4, "fsdp": 1}, "training": {"accumulation_steps": 2}}
+    check_same_run(meta(one), meta(two), FOLDER)
+    check_same_run(meta(one), meta({"training": {}}), FOLDER)
+    with pytest.raises(ValueError, match="data: checkpoint has 1"):
+        check_same_run(meta({"data": 1}), meta({"data": 2}), FOLDER)
+
+
 def test_a_run_begun_before_repeats_had_options_goes_on():
     """Others of the same version have no corpus, and get no options of one."""
     old = meta({"data": {"repeat_fraction": 0.2}}, {})

@@ -1,0 +1,83 @@
+"""Loss on held-out windows while training, on the devices that train."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from rope_lab.cli.config import ValidationConfig
+from rope_lab.data import PackedSequences, evaluation_windows
+from rope_lab.evaluation.positions import batch_size_for
+from rope_lab.logic.arguments import join_logic, split_logic
+from rope_lab.logic.draws import evaluation_positions
+from rope_lab.model import apply_model
+from rope_lab.model.sharding import parts
+from rope_lab.training import TrainState, cross_entropy, global_batch, own_rows
+from rope_lab.training.step import on_mesh
+
+
+def make_validation(
+    graphdef: Any,
+    logic: Any,
+    source: PackedSequences,
+    config: ValidationConfig,
+    mesh: Mesh,
+) -> Callable[[TrainState], dict[str, float]]:
+    """state -> mean loss in nats per token and accuracy, over all windows."""
+    windows = evaluation_windows(
+        source.corpus,
+        source.tokenizer,
+        "held_out",
+        source.identity["length"],
+        config.num_windows,
+    )
+    arrays, structure = split_logic(logic)
+
+    @jax.jit
+    def score(params, batch, arrays):
+        logic = join_logic(arrays, structure)
+        inputs_BT = batch["inputs"]
+        positions = evaluation_positions(
+            logic, batch["number"][:, 0], inputs_BT.shape[1]
+        )
+        logits_BTV = apply_model(graphdef, params, inputs_BT, logic, positions)
+        total = np.float32(windows.tokens[:, 1:].size)
+        weights_BT = batch["weights"]
+        return cross_entropy(
+            logits_BTV, batch["targets"], weights_BT, total_weight=total
+        )[1]
+
+    score = on_mesh(score, mesh)
+    batches = list(_batches(windows.tokens, mesh))
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        scores = [jax.device_get(score(state.params, b, arrays)) for b in batches]
+        return {
+            name: float(sum(one[name] for one in scores))
+            for name in ("loss", "accuracy")
+        }
+
+    return evaluate
+
+
+def _batches(tokens_NS: np.ndarray, mesh: Mesh) -> Iterator[dict[str, jax.Array]]:
+    """Batches that divide among the devices; what fills the last has no weight."""
+    count, length = tokens_NS.shape[0], tokens_NS.shape[1] - 1
+    split = parts(mesh, "batch")  # batch_size_for is what one device takes at once
+    size = split * min(batch_size_for(length), math.ceil(count / split))
+    for start in range(0, count, size):
+        numbers = start + np.array(own_rows(mesh, size))
+        rows = tokens_NS[np.minimum(numbers, count - 1)]
+        weights_N1 = (numbers < count).astype(np.float32)[:, None]
+        batch = {
+            "inputs": rows[:, :-1],
+            "targets": rows[:, 1:],
+            "weights": np.broadcast_to(weights_N1, (len(rows), length)),
+            "number": numbers.astype(np.int32)[:, None],
+        }
+        yield global_batch(batch, mesh, size)

@@ -18,6 +18,8 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from rope_lab.cli import many_processes
+
 # experiment -> (module and function, config dataclass), imported when it is run.
 EXPERIMENTS = {
     "pretrain": ("rope_lab.cli.pretrain:pretrain", "PretrainConfig"),
@@ -63,11 +65,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv if argv is None else argv)
     names = ", ".join(EXPERIMENTS)
     if len(argv) < 2 or argv[1] in ("-h", "--help", "help"):
-        print(f"{inspect.getdoc(main)}\n\nExperiments: {names}")
+        print(f"{inspect.getdoc(main)}
+
+Experiments: {names}
+Also: checkpoint")
         sys.exit(0 if len(argv) > 1 else 2)
+    if argv[1] == "checkpoint":
+        _look_at_checkpoints(argv[2:])
     if argv[1] not in EXPERIMENTS:
         _fail(f"unknown experiment {argv[1]!r}; choose one of {names}")
     run_experiment(argv[1], [f"{argv[0]} {argv[1]}", *argv[2:]])
+
+
+def _look_at_checkpoints(arguments: Sequence[str]) -> None:
+    """`rope-lab checkpoint inspect|verify|diff`; see `rope_lab.cli.checkpoint`."""
+    from rope_lab.cli import checkpoint
+
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(checkpoint.__doc__)
+        sys.exit(0 if arguments else 2)
+    try:
+        status = checkpoint.checkpoint(arguments)
+    except _WRONG_INPUT as error:
+        _fail(str(error))
+    sys.exit(status)
 
 
 def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
@@ -78,6 +99,7 @@ def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
     )
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
     flags.DEFINE_bool("traceback", False, "show where errors arise", flag_values=values)
+    many_processes.define_flags(values)
     argv = _spelled_out(name, list(sys.argv if argv is None else argv))
     with_traceback = any(arg in ("--traceback", "-traceback") for arg in argv)
     if any(arg in ("-h", "--help") for arg in argv):
@@ -88,6 +110,7 @@ def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
         return
     try:
         function, config, workdir = _parse(name, values, argv)
+        many_processes.join_if_asked(values, name)
         _load(function)(config, workdir)
     except KeyboardInterrupt:
         _fail("interrupted; the same command continues", status=130)

@@ -110,9 +110,10 @@ def train_run(
         progress.message(describe)
     evaluate = make_validation(graphdef, logic, source, validation, mesh)
     start = created(lambda p: init_state(p, optimizer, training, seed), mesh, params)
+    kept = training.keep_checkpoints, training.keep_every, training.keep_best
     sinks = training.tensorboard, training.wandb
     with (
-        Checkpoints(workdir, training.keep_checkpoints) as checkpoints,
+        Checkpoints(workdir, *kept) as checkpoints,
         MetricsWriter(workdir, *sinks, silent=not is_first()) as writer,
     ):
         return train(

@@ -8,11 +8,14 @@ One folder per kept step, <workdir>/checkpoints/<step>, with the items
     meta     JSON: see rope_lab.training.meta
 
 An item is a nested dict of the names of its leaves. The folder gets its final name
-when all of it is written, so a run killed during a save keeps the checkpoint before.
+when all of it is written, its checksums too (rope_lab.training.checksums), so a run
+killed during a save keeps the checkpoint before. On several devices or processes each
+writes and reads its own parts, and a state is read onto any other mesh.
 """
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,41 +23,60 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-
-from rope_lab.model.trees import (
-    from_nested,
-    named_leaves,
-    shape_differences,
-    to_nested,
+from orbax.checkpoint.checkpoint_managers import (
+    AnyPreservationPolicy,
+    BestN,
+    EveryNSteps,
+    LatestN,
 )
+
+from rope_lab.model.trees import named_leaves, shape_differences
 from rope_lab.training.abandoned import silence_abandoned_reads
-from rope_lab.training.folders import FOLDER, find_step, step_folder, steps_in
+from rope_lab.training.checksums import problems, seal
+from rope_lab.training.distributed import agreed, is_first
+from rope_lab.training.folders import (
+    FOLDER,
+    find_step,
+    set_aside,
+    step_folder,
+    steps_in,
+)
+from rope_lab.training.items import TREES, all_finite, state_from, state_items
 from rope_lab.training.meta import check_same_run, upgraded
 from rope_lab.training.state import TrainState
-
-_TREES = ("params", "average", "state")
 
 
 class Checkpoints:
     """The checkpoints of one workdir, written in the background.
 
     Use it as a context manager, or call `close`: a save that is under way is only
-    complete after that.
+    complete after that. In several processes all do the same with it.
 
     Args:
       workdir: the run's folder; made if missing.
       keep: how many of the newest checkpoints stay.
+      keep_every: so do those whose step is a multiple of it.
+      keep_best: and so many of those with the least loss given to `save`.
     """
 
-    def __init__(self, workdir: str | Path, keep: int = 2):
+    def __init__(
+        self,
+        workdir: str | Path,
+        keep: int = 2,
+        keep_every: int | None = None,
+        keep_best: int = 0,
+    ):
         self.folder = Path(workdir).absolute() / FOLDER
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._saving: tuple[int, float] | None = None  # step, and when it began
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep,
+                preservation_policy=_kept(keep, keep_every, keep_best),
+                best_fn=_goodness if keep_best else None,
                 enable_async_checkpointing=True,
                 cleanup_tmp_directories=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
             ),
         )
 
@@ -66,25 +88,66 @@ class Checkpoints:
         """The folder of one step."""
         return self.folder / str(step)
 
-    def save(self, step: int, state: TrainState, meta: dict[str, Any]) -> None:
+    def newest_whole(self, report: Callable[[str], None] = print) -> int | None:
+        """The newest step whose files are as they were written, or None.
+
+        Damaged ones are set aside, see `folders.set_aside`, and reported.
+        """
+        step = 0
+        # The first process looks for all of them.
+        for candidate in sorted(steps_in(self.folder), reverse=True) * is_first():
+            problem = damage(self.path(candidate))
+            if problem is None:
+                step = candidate
+                break
+            place = set_aside(self.folder, candidate)
+            report(
+                f"checkpoint {self.path(candidate)} is damaged ({problem}); it is now "
+                f"in {place}, and the one before it is used"
+            )
+        step = agreed(step)
+        self._manager.reload()
+        return step or None
+
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        meta: dict[str, Any],
+        loss: float | None = None,
+    ) -> None:
         """Starts writing; returns when the state's arrays may be given away.
+
+        loss: for `keep_best`; without one it is kept for other reasons alone.
 
         Raises:
           ValueError: the parameters hold NaN or infinity, which is never saved.
         """
-        if not _all_finite(state.params):
+        if not all_finite(state.params):
             raise ValueError(
                 f"the parameters after step {step} are not finite; they are not saved"
             )
         items = {
-            name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()
+            name: ocp.args.StandardSave(tree)
+            for name, tree in state_items(state).items()
         }
         meta = {**meta, "step": step, "data_position": step}
+        self.wait()
+        self._saving = step, time.monotonic()
         self._manager.save(
             step,
             args=ocp.args.Composite(**items, meta=ocp.args.JsonSave(meta)),
+            metrics=None if loss is None else {"loss": loss},
             force=True,
         )
+
+    def _seal(self) -> None:
+        """Called by Orbax when all is written, before the folder's final name."""
+        if self._saving is None or not is_first():
+            return
+        step, began = self._saving
+        (scratch,) = (path for path in self.folder.glob(f"{step}.*") if path.is_dir())
+        seal(scratch, time.monotonic() - began)
 
     def read_meta(self, step: int | None = None) -> dict[str, Any]:
         """The JSON saved beside a step (default: the newest)."""
@@ -108,17 +171,8 @@ class Checkpoints:
         saved = _read_meta(folder)
         if meta is not None:
             check_same_run(saved, meta, folder)
-        items = _read_trees(folder, _items(like))
-        rest = from_nested(_rest(like), items["state"])
-        return TrainState(
-            params=from_nested(like.params, items["params"]),
-            opt_state=rest["opt_state"],
-            step=rest["step"],
-            ema=from_nested(like.ema, items.get("average", {})),
-            key=jax.random.wrap_key_data(
-                rest["key"], impl=jax.random.key_impl(like.key)
-            ),
-        )
+        items = _read_trees(folder, state_items(like))
+        return state_from(items, like)
 
     def wait(self) -> None:
         """Returns when the save under way is complete."""
@@ -165,8 +219,11 @@ def load_parameters(
       ValueError: nothing there, or damaged; says what to do.
     """
     folder = find_step(Path(path).absolute(), step)
-    meta = _read_meta(folder)
     item = "average" if average else "params"
+    wrong = problems(folder, (item, "meta"))
+    if wrong:
+        raise ValueError(_damaged(folder, "; ".join(wrong[:3])))
+    meta = _read_meta(folder)
     if average and not (folder / item).is_dir():
         raise ValueError(
             f"checkpoint {folder} has no average: its run had no training.ema_decay"
@@ -193,13 +250,37 @@ def _reading(folder: Path) -> Iterator[None]:
     except Exception as error:
         first_line = str(error).strip().partition("\n")[0][:120]
         reason = f"{type(error).__name__}: {first_line}"
-    raise ValueError(
-        f"checkpoint {folder} is damaged or incomplete ({reason}){_REMEDY}"
-    )
+    raise ValueError(_damaged(folder, reason))
+
+
+def _damaged(folder: Path, reason: str) -> str:
+    return f"checkpoint {folder} is damaged or incomplete ({reason}){_REMEDY}"
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, in a line; None if it is whole.
+
+    One that has no checksums is read instead.
+    """
+    found = problems(folder)
+    if found is None:
+        try:
+            missing = {"params", "state"} - read_checkpoint(folder)[0].keys()
+        except ValueError as error:
+            return str(error)
+        return f"{sorted(missing)} is missing" if missing else None
+    return "; ".join(found[:3]) or None
+
+
+def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All trees of a checkpoint by item, nested dicts of arrays, and its meta."""
+    meta = _read_meta(folder)
+    items = [name for name in TREES if (folder / name).is_dir()]
+    return _read_trees(folder, dict.fromkeys(items)), meta
 
 
 def _reader() -> ocp.Checkpointer:
-    trees = {name: ocp.StandardCheckpointHandler() for name in _TREES}
+    trees = {name: ocp.StandardCheckpointHandler() for name in TREES}
     return ocp.Checkpointer(
         ocp.CompositeCheckpointHandler(**trees, meta=ocp.JsonCheckpointHandler())
     )
@@ -243,24 +324,15 @@ def _check_shapes(folder: Path, saved: Any, like: Any) -> None:
         )
 
 
-def _rest(state: TrainState) -> dict[str, Any]:
-    """What is neither parameters nor their average; the key as plain numbers."""
-    key = jax.random.key_data(state.key)
-    return {"opt_state": state.opt_state, "step": state.step, "key": key}
+def _goodness(metrics: dict[str, float]) -> float:
+    return -metrics["loss"]
 
 
-def _items(state: TrainState) -> dict[str, Any]:
-    items = {"params": to_nested(state.params), "state": to_nested(_rest(state))}
-    if state.ema is not None:
-        items["average"] = to_nested(state.ema)
-    return items
-
-
-@jax.jit
-def _finite(tree: Any) -> jax.Array:
-    leaves = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
-    return jnp.stack(leaves).all()
-
-
-def _all_finite(tree: Any) -> bool:
-    return bool(_finite(tree))
+def _kept(keep: int, keep_every: int | None, keep_best: int) -> Any:
+    policies = [LatestN(keep)]
+    if keep_every is not None:
+        policies.append(EveryNSteps(keep_every))
+    if keep_best:
+        best = {"n": keep_best, "get_metric_fn": _goodness}
+        policies.append(BestN(**best, keep_checkpoints_without_metrics=False))
+    return AnyPreservationPolicy(policies)

@@ -38,6 +38,8 @@ class TrainingConfig:
     log_every: int = 20  # steps between rows of metrics, and between checks for NaN
     checkpoint_every: int = 200  # steps lost at most when a run is killed
     keep_checkpoints: int = 2  # newest ones kept; one more exists during a save
+    keep_every: int | None = None  # so are those whose step is a multiple of it
+    keep_best: int = 0  # and so many with the least validation loss
     spike_factor: float | None = 10.0  # stop if perplexity exceeds average by it
     tensorboard: bool = True  # also write TensorBoard files
     wandb: bool = False  # also log to Weights & Biases: needs the extra `wandb`
@@ -52,7 +54,7 @@ class TrainingConfig:
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("checkpoint_every", "keep_checkpoints"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("warmup_steps", "weight_decay", "z_loss"):
+        for name in ("warmup_steps", "weight_decay", "z_loss", "keep_best"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
         self._require("b1", 0 <= self.b1 < 1, "in [0, 1)")
         if self.optimizer == "tiger":
@@ -65,6 +67,7 @@ class TrainingConfig:
         self._require("warmup_steps", below, f"below num_steps = {self.num_steps}")
         self._require("learning_rate", self.learning_rate > 0, "above 0")
         self._require("schedule", self.schedule in SCHEDULES, f"one of {SCHEDULES}")
+        self._require_unless_none("keep_every", lambda x: x >= 1, "at least 1")
         self._require_unless_none("clip_norm", lambda x: x > 0, "above 0")
         self._require_unless_none("ema_decay", lambda x: 0 < x < 1, "in (0, 1)")
         self._require_unless_none("spike_factor", lambda x: x > 1, "above 1")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 FOLDER = "checkpoints"
+DAMAGED = "damaged"
 
 
 def find_step(path: Path, step: int | None) -> Path:
@@ -38,3 +39,17 @@ def steps_in(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return [int(p.name) for p in folder.iterdir() if p.name.isdecimal() and p.is_dir()]
+
+
+def set_aside(folder: Path, step: int) -> Path:
+    """Moves a damaged checkpoint to <workdir>/damaged/<step>; returns where it is.
+
+    There nobody takes it for a checkpoint, and its step can be saved again.
+    """
+    target = folder.parent / DAMAGED / str(step)
+    number = 1
+    while target.exists():
+        number += 1
+        target = target.with_name(f"{step}-{number}")
+    target.parent.mkdir(exist_ok=True)
+    return (folder / str(step)).rename(target)

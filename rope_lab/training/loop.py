@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from rope_lab.data.pipeline import batch_identity, batches
 from rope_lab.training.checkpoint import Checkpoints
 from rope_lab.training.config import TrainingConfig
-from rope_lab.training.distributed import agreed, stopping
+from rope_lab.training.distributed import stopping
 from rope_lab.training.metrics import MetricsWriter
 from rope_lab.training.monitor import Monitor
 from rope_lab.training.progress import Progress
@@ -69,8 +69,15 @@ def train(
     """
     if (evaluate is None) != (eval_every is None):
         raise ValueError("give both evaluate and eval_every, or neither")
+    if config.keep_best and (not eval_every or config.checkpoint_every % eval_every):
+        raise ValueError(
+            f"training.keep_best is {config.keep_best}, which needs a validation with "
+            f"every checkpoint: make training.checkpoint_every "
+            f"({config.checkpoint_every}) a multiple of validation.every ({eval_every})"
+        )
     monitor = _make_monitor(config, source, batch_size, checkpoints)
-    state, start = _resume(state, checkpoints, monitor, meta)
+    say = print if progress is None else progress.message
+    state, start = _resume(state, checkpoints, monitor, meta, say)
     writer.resume(start)
     report = _Reporter(config, start, monitor, writer, progress)
 
@@ -85,13 +92,15 @@ def train(
             monitor.add(step, metrics)
             if every(config.log_every, step):
                 report(step)
+            scores = {}
             if evaluate is not None and every(eval_every, step):
                 scores = evaluate(state)
                 writer.write(step, {f"eval/{k}": v for k, v in scores.items()})
             stop = stopped(step)
             if every(config.checkpoint_every, step) or stop:
                 monitor.check()
-                checkpoints.save(step, state, {**meta, "monitor": monitor.to_dict()})
+                saved = {**meta, "monitor": monitor.to_dict()}
+                checkpoints.save(step, state, saved, scores.get("loss"))
             if stop:
                 raise SystemExit(128 + signal.SIGTERM)
     return state
@@ -118,10 +127,10 @@ def _make_monitor(config, source, batch_size, checkpoints) -> Monitor:
     return Monitor(config.spike_factor, identify, last_checkpoint)
 
 
-def _resume(state, checkpoints, monitor, meta) -> tuple[TrainState, int]:
+def _resume(state, checkpoints, monitor, meta, report) -> tuple[TrainState, int]:
     """The newest saved state and its step, or the given state and 0."""
-    start = agreed(checkpoints.latest_step() or 0)
-    if not start:
+    start = checkpoints.newest_whole(report)
+    if start is None:
         return state, 0
     state = checkpoints.restore(start, like=state, meta=meta)
     monitor.restore(checkpoints.read_meta(start)["monitor"])

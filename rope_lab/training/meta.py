@@ -18,6 +18,8 @@ MAY_CHANGE = frozenset(
         "log_every",
         "checkpoint_every",
         "keep_checkpoints",
+        "keep_every",
+        "keep_best",
         "spike_factor",
         "tensorboard",
         "wandb",

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rope_lab.model.sharding import current_mesh, fitting, spec
-from rope_lab.training.trees import Names, names_of
+from rope_lab.model.trees import Names, names_of
 
 # Logical axes of every matrix; what is not here (gains, biases, what position logics
 # learn, counters) is small and lies whole on every device.

@@ -202,3 +202,94 @@ def test_a_checkpoint_of_a_later_version_is_refused(tmp_path):
         ValueError, match="schema version 4; this rope_lab reads 1 to 3"
     ):
         load_parameters(tmp_path)
+
+
+def flip_a_byte(file):
+    """One bit in the middle, as a disk that forgets."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+
+
+def data_files(folder):
+    """Of arrays and of meta, with checksums."""
+    return [name for name in files_of(folder) if "/" in name]
+
+
+def test_a_flipped_bit_in_any_file_is_found_and_the_one_before_used(saved, tmp_path):
+    names = data_files(saved / "checkpoints" / "5")
+    assert len(names) > 10
+    for number, name in enumerate(names):
+        workdir = tmp_path / str(number)
+        shutil.copytree(saved, workdir)
+        flip_a_byte(workdir / "checkpoints" / "5" / name)
+        said = []
+        with Checkpoints(workdir) as checkpoints:
+            assert checkpoints.newest_whole(said.append) == 3
+            assert_equal(
+                checkpoints.restore(3, tiny_run.fresh_state(), tiny_run.meta()),
+                state_at(3),
+            )
+        assert len(said) == 1 and name in said[0]
+        assert f"checkpoint {workdir / 'checkpoints' / '5'} is damaged" in said[0]
+        assert (workdir / "damaged" / "5" / name).exists()
+
+
+def test_a_step_that_was_damaged_can_be_saved_again(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "run")
+    folder = tmp_path / "run" / "checkpoints" / "5"
+    flip_a_byte(folder / data_files(folder)[0])
+    with Checkpoints(tmp_path / "run") as checkpoints:
+        assert checkpoints.newest_whole(lambda said: None) == 3
+        checkpoints.save(5, state_at(5), tiny_run.meta())
+        checkpoints.wait()
+        assert checkpoints.newest_whole() == 5
+        assert_equal(checkpoints.restore(5, tiny_run.fresh_state()), state_at(5))
+
+
+def test_reading_parameters_refuses_a_flipped_bit_by_the_name_of_its_file(
+    saved, tmp_path
+):
+    shutil.copytree(saved, tmp_path / "run")
+    folder = tmp_path / "run" / "checkpoints" / "5"
+    (name,) = [n for n in data_files(folder) if n.startswith("params/d/")][:1]
+    flip_a_byte(folder / name)
+    with pytest.raises(ValueError, match=f"{name} has another checksum"):
+        load_parameters(tmp_path / "run")
+
+
+def test_a_checkpoint_from_before_there_were_checksums_is_read_to_see(saved, tmp_path):
+    for how in ("whole", "cut"):
+        shutil.copytree(saved, tmp_path / how)
+        (tmp_path / how / "checkpoints" / "5" / "checksums.json").unlink()
+    folder = tmp_path / "cut" / "checkpoints" / "5"
+    (name,) = [n for n in files_of(folder) if n.startswith("state/d/")][:1]
+    os.truncate(folder / name, 1)
+    for how, expected in (("whole", 5), ("cut", 3)):
+        with Checkpoints(tmp_path / how) as checkpoints:
+            assert checkpoints.newest_whole(lambda said: None) == expected
+
+
+def test_the_last_every_mth_and_the_best_are_kept(tmp_path):
+    losses = {1: 5.0, 2: 1.0, 3: 4.0, 4: 2.0, 5: 3.0, 6: 6.0, 7: 7.0, 8: 8.0}
+    with Checkpoints(tmp_path, keep=2, keep_every=3, keep_best=2) as checkpoints:
+        for step, loss in losses.items():
+            checkpoints.save(step, state_at(step), tiny_run.meta(), loss)
+    kept = sorted(int(name) for name in os.listdir(tmp_path / "checkpoints"))
+    assert kept == [2, 3, 4, 6, 7, 8]
+    with Checkpoints(tmp_path, keep=1, keep_best=1) as checkpoints:  # from the disk
+        checkpoints.save(9, state_at(9), tiny_run.meta(), 9.0)
+        checkpoints.save(10, state_at(10), tiny_run.meta())
+    assert set(os.listdir(tmp_path / "checkpoints")) == {"2", "10"}
+
+
+def test_parameters_come_back_in_the_dtype_that_asks(saved):
+    like = tiny_run.fresh_state()
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), like.params)
+    with Checkpoints(saved) as checkpoints:
+        found = checkpoints.restore(5, dataclasses.replace(like, params=half))
+    for leaf, expected in zip(
+        jax.tree.leaves(found.params), jax.tree.leaves(state_at(5).params), strict=True
+    ):
+        assert leaf.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(leaf, expected.astype(jnp.bfloat16))

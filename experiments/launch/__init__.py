@@ -1,0 +1,1 @@
+"""Scripts that start one run on many devices."""

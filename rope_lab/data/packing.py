@@ -117,7 +117,7 @@ class PackedSequences:
         self._random, self._first = repeat_random, repeat_first
         self._seed, self._bos = seed, tokenizer.bos_id
         store = token_store(corpus, tokenizer, data_dir)
-        self._tokens, self._offsets = store.tokens, store.offsets
+        self._read, self._offsets = store.read, store.offsets
         self._lengths = np.diff(self._offsets)
         ids = corpus.document_ids(split)
         self._documents = ids[self._lengths[ids] > 0]
@@ -170,11 +170,10 @@ class PackedSequences:
             known = min(take, left - 1)  # the last token has no successor
             segment += 1
             part = slice(filled, filled + take)
-            batch["inputs"][part] = self._tokens[first : first + take]
+            tokens = self._read(first, first + 1 + known)
+            batch["inputs"][part] = tokens[:take]
             batch["targets"][part] = self._bos
-            batch["targets"][filled : filled + known] = self._tokens[
-                first + 1 : first + 1 + known
-            ]
+            batch["targets"][filled : filled + known] = tokens[1 : 1 + known]
             batch["positions"][part] = self._count[:take]
             batch["segment_ids"][part] = segment
             batch["weights"][filled : filled + known] = 1.0
@@ -224,7 +223,7 @@ class PackedSequences:
         size = min(size, end - first)
         start = end - int(epoch.ends[index]) + place  # the drawn token, in the store
         start = min(max(start, first), end - size)
-        return self._tokens[start : start + size]
+        return self._read(start, start + size)
 
     def _padding(self) -> dict[str, np.ndarray]:
         keys = ("inputs", "targets", "positions", "segment_ids")

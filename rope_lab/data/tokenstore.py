@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import sys
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import rich.progress
 from rope_lab.data.corpora import Corpus, Documents
 from rope_lab.data.storage import built, data_root
 from rope_lab.data.tokenizers import Tokenizer
+
+BLOCK = 2**17  # tokens under one checksum, which takes 0.2 ms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +27,29 @@ class TokenStore:
 
     tokens: np.ndarray  # uint16[all tokens], or uint32 for a large vocabulary
     offsets: np.ndarray  # int64[documents + 1], the packing index
+    checks: np.ndarray  # uint32[blocks], the CRC-32 of BLOCK tokens each
+    folder: Path
+    seen: np.ndarray  # bool[blocks]: those that were compared with their checks
+
+    def read(self, first: int, stop: int) -> np.ndarray:
+        """tokens[first:stop], after comparing what was never read with its checksum.
+
+        Raises:
+          ValueError: the file has changed since it was written.
+        """
+        for block in range(first // BLOCK, -(-stop // BLOCK)):
+            if not self.seen[block]:
+                self._compare(block)
+        return self.tokens[first:stop]
+
+    def _compare(self, block: int) -> None:
+        if _check_of(self.tokens, block) != self.checks[block]:
+            start = block * BLOCK
+            raise ValueError(
+                f"{self.folder}/tokens.bin is damaged in tokens {start} to "
+                f"{start + BLOCK - 1}; remove {self.folder}, and it is prepared anew"
+            )
+        self.seen[block] = True
 
 
 def token_store(
@@ -44,13 +70,40 @@ def token_store(
                 file.write(tokens.astype(dtype).tobytes())
                 ends.append(ends[-1] + len(tokens))
         np.save(scratch / "offsets.npy", np.asarray(ends, np.int64))
+        _checks(scratch, np.memmap(scratch / "tokens.bin", dtype, mode="r"))
 
     folder = built(root / "tokens" / names, write)
     tokens = np.memmap(folder / "tokens.bin", dtype, mode="r")
-    offsets = np.load(folder / "offsets.npy")
-    if len(tokens) != offsets[-1]:
+    tokens = np.asarray(tokens)  # a plain view slices faster
+    try:
+        offsets = np.load(folder / "offsets.npy", allow_pickle=False)
+        checks = _checks(folder, tokens)
+        fits = len(tokens) == offsets[-1] and len(checks) == _blocks(tokens)
+        fits &= bool(np.all(np.diff(offsets) >= 0)) and offsets[0] == 0
+    except (ValueError, OSError, EOFError, IndexError, TypeError):
+        fits = False
+    if not fits:
         raise ValueError(f"{folder} is damaged; remove it, and it is prepared anew")
-    return TokenStore(np.asarray(tokens), offsets)  # a plain view slices faster
+    return TokenStore(tokens, offsets, checks, folder, np.zeros(len(checks), bool))
+
+
+def _checks(folder: Path, tokens: np.ndarray) -> np.ndarray:
+    """Those that were written; taken now where the store is older than they are."""
+    path = folder / "checks.npy"
+    if not path.exists():
+        found = [_check_of(tokens, block) for block in range(_blocks(tokens))]
+        scratch = folder / f"checks-{os.getpid()}.npy"
+        np.save(scratch, np.asarray(found, np.uint32))
+        os.replace(scratch, path)
+    return np.load(path, allow_pickle=False)
+
+
+def _blocks(tokens: np.ndarray) -> int:
+    return -(-len(tokens) // BLOCK)
+
+
+def _check_of(tokens: np.ndarray, block: int) -> int:
+    return zlib.crc32(tokens[block * BLOCK : (block + 1) * BLOCK])
 
 
 def _progress(documents: Documents) -> Iterable[str]:

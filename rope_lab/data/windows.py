@@ -69,7 +69,7 @@ def evaluation_windows(
     document_ids = np.repeat(np.arange(len(ids)), counts)
     starts = _starts(sizes, counts, span, seed)
     firsts = store.offsets[ids[document_ids]] + 1 + starts
-    passages = store.tokens[firsts[:, None] + np.arange(span)].astype(np.int32)
+    passages = np.stack([store.read(n, n + span) for n in firsts]).astype(np.int32)
     tokens = passages[:, np.arange(length + 1) % span]
     return EvaluationWindows(
         tokens=tokens,

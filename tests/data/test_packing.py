@@ -343,6 +343,37 @@ def test_a_truncated_token_file_is_refused(corpus, tmp_path):
         packed(corpus, data_dir=tmp_path)
 
 
+def test_a_changed_token_is_refused_when_it_is_first_read(corpus, tmp_path):
+    packed(corpus, data_dir=tmp_path)
+    (stored,) = (tmp_path / "tokens").glob("*/tokens.bin")
+    content = bytearray(stored.read_bytes())
+    content[-1] ^= 1
+    stored.write_bytes(content)
+    with pytest.raises(ValueError, match=r"tokens.bin is damaged in tokens 0 to .*rem"):
+        epoch_of(packed(corpus, data_dir=tmp_path))
+
+
+def test_a_store_from_before_there_were_checksums_gets_them(corpus, tmp_path):
+    before = digest(packed(corpus, data_dir=tmp_path)[0])
+    (checks,) = (tmp_path / "tokens").glob("*/checks.npy")
+    written = checks.read_bytes()
+    checks.unlink()
+    assert digest(packed(corpus, data_dir=tmp_path)[0]) == before
+    assert checks.read_bytes() == written
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", None])
+def test_an_index_that_is_none_is_refused(content, corpus, tmp_path):
+    packed(corpus, data_dir=tmp_path)
+    (index,) = (tmp_path / "tokens").glob("*/offsets.npy")
+    if content is None:
+        np.save(index, np.array([{"a": 1}], object), allow_pickle=True)
+    else:
+        index.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged; remove it"):
+        packed(corpus, data_dir=tmp_path)
+
+
 def test_reading_a_sequence_takes_microseconds(tmp_path):
     corpus = load_corpus(
         write_folder(tmp_path / "texts", [20_000] * 50), tmp_path / "data"

@@ -210,12 +210,7 @@ def start(processes: int, devices: int, **arguments) -> None:
     Raises:
       AssertionError: one failed; says what it printed.
     """
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
-        # The second compiles faster.
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
-        "--xla_backend_optimization_level=0",
-    }
+    settings = os.environ | environment(devices)
     port = free_port()
     running = []
     for number in range(processes):
@@ -229,9 +224,18 @@ def start(processes: int, devices: int, **arguments) -> None:
             }
         command = [sys.executable, __file__, json.dumps(task)]
         run = functools.partial(subprocess.Popen, stdout=subprocess.PIPE, text=True)
-        running.append(run(command, env=environment, stderr=subprocess.STDOUT))
+        running.append(run(command, env=settings, stderr=subprocess.STDOUT))
     printed = [one.communicate(timeout=400)[0] for one in running]
     assert not any(one.returncode for one in running), "\n".join(printed)
+
+
+def environment(devices: int) -> dict[str, str]:
+    """Of a new process with so many devices."""
+    flags = f"--xla_force_host_platform_device_count={devices} "
+    return {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        "XLA_FLAGS": flags + "--xla_backend_optimization_level=0",  # compiles faster
+    }
 
 
 def free_port() -> int:

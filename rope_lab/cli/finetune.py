@@ -56,6 +56,7 @@ def finetune(config: FinetuneConfig, workdir: str | Path) -> TrainState:
     )
     describe = f"from {config.checkpoint}, length {config.data.length}"
     return train_run(
+        "finetune",
         loaded.graphdef,
         placed(loaded.params, mesh),
         logic,

@@ -19,6 +19,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from rope_lab.cli import many_processes
+from rope_lab.cli.json_config import take_json_config
 
 # experiment -> (module and function, config dataclass), imported when it is run.
 EXPERIMENTS = {
@@ -95,7 +96,9 @@ def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
     """Parse flags, read the config strictly, run; exits 2 on wrong input."""
     values = flags.FlagValues()
     config_flags.DEFINE_config_file(
-        "config", help_string="Python file", flag_values=values
+        "config",
+        help_string="Python file, which runs when it is read, or JSON",
+        flag_values=values,
     )
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
     flags.DEFINE_bool("traceback", False, "show where errors arise", flag_values=values)
@@ -133,14 +136,16 @@ def _parse(
     from rope_lab.cli import config as config_module
 
     overrides = [arg for arg in argv if arg.startswith(_OVERRIDE)]
-    rest = _read_flags(values, [arg for arg in argv if arg not in overrides])
+    argv, plain = take_json_config([arg for arg in argv if arg not in overrides])
+    rest = _read_flags(values, argv)
     if rest:
         raise ValueError(f"unexpected arguments {rest}; options begin with --")
-    if values.config is None and name not in _OF_A_CHECKPOINT:
+    if plain is None and values.config is None and name not in _OF_A_CHECKPOINT:
         raise ValueError("--config is missing: a Python file with get_config()")
     if values.workdir is None and name not in _WITHOUT_WORKDIR:
         raise ValueError("--workdir is missing: the folder of the run")
-    plain = {} if values.config is None else values.config.to_dict()
+    if plain is None:
+        plain = {} if values.config is None else values.config.to_dict()
     for override in overrides:
         config_module.override(plain, override.removeprefix(_OVERRIDE))
     function, dataclass = reader_of(name, plain)
@@ -160,7 +165,9 @@ def _spelled_out(name: str, argv: list[str]) -> list[str]:
     while rest:
         arg = rest.pop()
         option, equals, value = arg.partition("=")
-        if option in _SHORT.get(name, ()):
+        if arg == "--profile":
+            arg = f"{_OVERRIDE}training.profile=True"
+        elif option in _SHORT.get(name, ()):
             if not equals:
                 switch = not rest or rest[-1].startswith("--")
                 value = "True" if switch else rest.pop()

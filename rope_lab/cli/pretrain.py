@@ -10,6 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from rope_lab.cli.config import PretrainConfig, ValidationConfig
+from rope_lab.cli.run_folder import describe_run
 from rope_lab.cli.validation import make_validation
 from rope_lab.data import PackedSequences, packed_sequences
 from rope_lab.model import (
@@ -34,6 +35,7 @@ from rope_lab.training import (
     run_meta,
     train,
 )
+from rope_lab.training.clock import training_flops
 from rope_lab.training.distributed import is_first
 
 
@@ -57,6 +59,7 @@ def pretrain(config: PretrainConfig, workdir: str | Path) -> TrainState:
         f"per epoch, {mesh.size} {jax.default_backend()} device(s)"
     )
     return train_run(
+        "pretrain",
         graphdef,
         params,
         logic,
@@ -86,6 +89,7 @@ def pretrain_meta(
 
 
 def train_run(
+    experiment: str,
     graphdef: Any,
     params: Any,
     logic: Any,
@@ -104,10 +108,13 @@ def train_run(
     params lie on the mesh; in several processes the first writes what is written once.
     """
     workdir = Path(workdir)
+    model, parameters = ModelConfig(**meta["model"]), count_parameters(params)
     optimizer = make_optimizer(training)
     progress = Progress(training.num_steps, label=workdir.name) if is_first() else None
     if progress is not None:
         progress.message(describe)
+        config = {k: v for k, v in meta["config"].items() if k != "started_from"}
+        describe_run(workdir, experiment, config, mesh)
     evaluate = make_validation(graphdef, logic, source, validation, mesh)
     start = created(lambda p: init_state(p, optimizer, training, seed), mesh, params)
     kept = training.keep_checkpoints, training.keep_every, training.keep_best
@@ -130,4 +137,5 @@ def train_run(
             evaluate,
             validation.every,
             mesh,
+            training_flops(model, parameters, meta["config"]["data"]["length"]),
         )

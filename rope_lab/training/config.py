@@ -42,6 +42,7 @@ class TrainingConfig:
     keep_best: int = 0  # and so many with the least validation loss
     spike_factor: float | None = 10.0  # stop if perplexity exceeds average by it
     tensorboard: bool = True  # also write TensorBoard files
+    profile: bool = False  # --profile: trace steps 3 to 5 into <workdir>/profile
     wandb: bool = False  # also log to Weights & Biases: needs the extra `wandb`
 
     def __post_init__(self):

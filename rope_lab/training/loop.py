@@ -1,7 +1,7 @@
 """The training loop: update, log, evaluate, save, resume."""
 
+import contextlib
 import signal
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,10 +9,12 @@ from jax.sharding import Mesh
 
 from rope_lab.data.pipeline import batch_identity, batches
 from rope_lab.training.checkpoint import Checkpoints
+from rope_lab.training.clock import Clock
 from rope_lab.training.config import TrainingConfig
 from rope_lab.training.distributed import stopping
 from rope_lab.training.metrics import MetricsWriter
 from rope_lab.training.monitor import Monitor
+from rope_lab.training.profile import Profile
 from rope_lab.training.progress import Progress
 from rope_lab.training.sharding import global_batch, own_rows
 from rope_lab.training.state import TrainState
@@ -35,6 +37,7 @@ def train(
     evaluate: Evaluate | None = None,
     eval_every: int | None = None,
     mesh: Mesh | None = None,
+    flops_per_token: float | None = None,
 ) -> TrainState:
     """Trains up to `config.num_steps` updates, from the newest checkpoint if any.
 
@@ -58,6 +61,7 @@ def train(
       eval_every: steps between evaluations; the last step is always one.
       mesh: where state and batches lie, in this process or in several; None: where
         they happen to.
+      flops_per_token: from `clock.training_flops`, for the rate in the rows.
 
     Returns:
       The state after the last update, which is saved too.
@@ -79,28 +83,42 @@ def train(
     say = print if progress is None else progress.message
     state, start = _resume(state, checkpoints, monitor, meta, say)
     writer.resume(start)
-    report = _Reporter(config, start, monitor, writer, progress)
+    clock = Clock()
+    about = 1 if mesh is None else mesh.size, flops_per_token
+    report = _Reporter(config, start, monitor, writer, progress, clock, about)
+    profile = Profile(writer.workdir if config.profile else None, start)
 
     def every(period: int, step: int) -> bool:
         return step % period == 0 or step == config.num_steps
 
-    with checkpoints.finishing(), stopping() as stopped:
-        steps = range(start + 1, config.num_steps + 1)
+    with (
+        checkpoints.finishing(),
+        contextlib.closing(profile),
+        stopping() as stopped,
+    ):
         stream = _batches(source, batch_size, start, mesh)
-        for step, batch in zip(steps, stream, strict=False):
-            state, metrics = step_fn(state, batch, logic)
+        for step in range(start + 1, config.num_steps + 1):
+            with clock.on("data"):
+                batch = next(stream)
+            profile.before(step)
+            with clock.on("step"):
+                state, metrics = step_fn(state, batch, logic)
             monitor.add(step, metrics)
+            profile.after(step, metrics)
             if every(config.log_every, step):
                 report(step)
             scores = {}
             if evaluate is not None and every(eval_every, step):
-                scores = evaluate(state)
+                with clock.on("evaluation"):
+                    scores = evaluate(state)
                 writer.write(step, {f"eval/{k}": v for k, v in scores.items()})
             stop = stopped(step)
             if every(config.checkpoint_every, step) or stop:
-                monitor.check()
+                with clock.on("step"):
+                    monitor.check()
                 saved = {**meta, "monitor": monitor.to_dict()}
-                checkpoints.save(step, state, saved, scores.get("loss"))
+                with clock.on("saving"):
+                    checkpoints.save(step, state, saved, scores.get("loss"))
             if stop:
                 raise SystemExit(128 + signal.SIGTERM)
     return state
@@ -140,23 +158,23 @@ def _resume(state, checkpoints, monitor, meta, report) -> tuple[TrainState, int]
 class _Reporter:
     """Writes a row of metrics and a line of progress."""
 
-    def __init__(self, config, start, monitor, writer, progress):
-        self._num_steps = config.num_steps
+    def __init__(self, config, start, monitor, writer, progress, clock, about):
+        self._num_steps, self._step = config.num_steps, start
         self._monitor, self._writer, self._progress = monitor, writer, progress
-        self._step, self._time = start, time.perf_counter()
+        self._clock, self._about = clock, about
         if progress is not None and start:
             progress.message(f"continues after step {start}")
 
     def __call__(self, step: int) -> None:
-        self._monitor.check()
+        with self._clock.on("step"):
+            self._monitor.check()
         row = self._monitor.report()
-        seconds = max(time.perf_counter() - self._time, 1e-9)
-        per_step = seconds / (step - self._step)
-        row["tokens_per_second"] = row["tokens"] / per_step
-        self._step, self._time = step, time.perf_counter()
+        row |= self._clock.row(step - self._step, row["tokens"], *self._about)
+        self._step = step
         self._writer.write(step, row)
         if self._progress is not None:
-            left = per_step * (self._num_steps - step)
-            self._progress.update(step, row["loss"], row["tokens_per_second"], left)
+            speed = row["tokens_per_second"]
+            left = row["tokens"] / speed * (self._num_steps - step)
+            self._progress.update(step, row["loss"], speed, left)
             if step == self._num_steps:
                 self._progress.close()

@@ -22,6 +22,7 @@ MAY_CHANGE = frozenset(
         "keep_best",
         "spike_factor",
         "tensorboard",
+        "profile",
         "wandb",
         "data_dir",  # where the data lies; its checksum must stay the same
         "checkpoint",  # where the start lies; started_from must stay the same

@@ -32,8 +32,9 @@ TOLERANCE = 2e-4
 def numbers(folder):
     """Rows of metrics without speeds: [(step, names, values)]."""
     rows = []
+    clock = ("_seconds", "_per_second", "_per_device", "_bytes")
     for row in read_metrics(folder):
-        kept = {k: v for k, v in row.items() if k != "tokens_per_second"}
+        kept = {k: v for k, v in row.items() if not k.endswith(clock)}
         rows.append((row["step"], list(kept), np.array(list(kept.values()))))
     return rows
 

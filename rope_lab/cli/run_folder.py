@@ -1,0 +1,56 @@
+"""What a run's folder says of itself, so that anyone can repeat it.
+
+config.json   the whole configuration; `--config=config.json` takes it
+run.json      each sitting: command, commit, versions, machine, mesh, processes
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from rope_lab.cli.record import commit, describe_machine, describe_versions
+
+CONFIG, RUN = "config.json", "run.json"
+SCHEMA_VERSION = 1
+
+
+def describe_run(
+    workdir: Path, experiment: str, config: dict[str, Any], mesh: Mesh
+) -> None:
+    """Writes config.json, and adds this sitting to run.json."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    _write(workdir / CONFIG, config)
+    path = workdir / RUN
+    record = json.loads(path.read_text()) if path.exists() else _fresh(experiment)
+    record["sittings"].append(
+        {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "command": shlex.join(sys.argv),
+            "commit": commit(),
+            "versions": describe_versions(),
+            "machine": describe_machine(),
+            "mesh": dict(mesh.shape),
+            "processes": jax.process_count(),
+        }
+    )
+    _write(path, record)
+
+
+def _fresh(experiment: str) -> dict[str, Any]:
+    repeat = f"python -m experiments.{experiment} --config={CONFIG} --workdir=again"
+    return {"schema_version": SCHEMA_VERSION, "repeat": repeat, "sittings": []}
+
+
+def _write(path: Path, content: Any) -> None:
+    scratch = path.with_name(f"{path.name}.tmp")
+    scratch.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    os.replace(scratch, path)

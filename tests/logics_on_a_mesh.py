@@ -1,0 +1,99 @@
+"""First gradients of every kind of logic, on eight devices and on one.
+
+Run as a script, with the path of a JSON file to write: case -> parameter -> how far the
+two are apart, relative to the norm; and "collectives" -> what eight devices exchange
+when they share nothing but the batch.
+"""
+
+import dataclasses
+import json
+import re
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from many_devices import BATCH, CONFIG, GAU, LLAMA, first_gradients, long_batch
+
+from rope_lab import attention
+from rope_lab.model import build_logic, init_model, model_structure
+from rope_lab.model.sharding import spec
+from rope_lab.training import MeshConfig, init_state, make_mesh, make_optimizer
+from rope_lab.training.sharding import shardings_of
+from rope_lab.training.step import make_update
+
+LENGTH, HEADS = 24, LLAMA.num_heads
+WINDOW = {"name": "rope", "sliding_window": 5}
+ALL = {"data": 2, "fsdp": 2, "tensor": 2}
+TWO = {"data": 4, "fsdp": 2}
+MICRO = dataclasses.replace(CONFIG, accumulation_steps=2)
+UNTIED = dataclasses.replace(LLAMA, tied_embeddings=False, biases=True, vocab_size=13)
+
+
+def kept(**change):
+    return dataclasses.replace(LLAMA, **change)
+
+
+# case -> model, logic, mesh, training
+CASES = {
+    "kerple_log": (LLAMA, {"name": "kerple_log", "num_heads": HEADS}, ALL, CONFIG),
+    "t5": (LLAMA, {"name": "t5", "num_heads": HEADS}, ALL, CONFIG),
+    "fire": (LLAMA, {"name": "fire", "num_heads": HEADS, "hidden": 8}, ALL, CONFIG),
+    "alibi": (LLAMA, {"name": "alibi", "num_heads": HEADS}, ALL, CONFIG),
+    "xpos": (LLAMA, {"name": "xpos"}, ALL, CONFIG),
+    "randomized": (LLAMA, {"name": "randomized", "draw_from": 64}, ALL, CONFIG),
+    "rerope": (LLAMA, {"name": "rerope", "window": 7}, ALL, CONFIG),
+    "pattern": (LLAMA, [WINDOW, {"name": "nope"}], ALL, CONFIG),
+    "gau": (GAU, {"name": "rope"}, TWO, CONFIG),
+    "microbatches": (LLAMA, {"name": "rope"}, {"data": 2, "tensor": 4}, MICRO),
+    "untied": (UNTIED, {"name": "rope"}, ALL, CONFIG),
+    "dots": (kept(remat="dots"), {"name": "rope"}, ALL, CONFIG),
+    "grouped": (kept(num_kv_heads=2), {"name": "rope"}, ALL, CONFIG),
+}  # fmt: skip
+
+
+def main(path: str) -> None:
+    attention.TILED_FROM = 0  # the walk through tiles at this length, too
+    found = {}
+    for case, (model, logic, axes, config) in CASES.items():
+        mesh = make_mesh(MeshConfig(**axes))
+        one, many = (
+            first_gradients(where, model, logic, config, LENGTH)
+            for where in (None, mesh)
+        )
+        assert one.keys() == many.keys()
+        found[case] = {name: apart(many[name], one[name]) for name in one}
+    found["collectives"] = collectives(make_mesh(MeshConfig(data=8)))
+    Path(path).write_text(json.dumps(found))
+
+
+def apart(found: np.ndarray, expected: np.ndarray) -> float:
+    """Norm of the difference over the norm; 0 where both are 0."""
+    off = float(np.linalg.norm(found - expected))
+    return off and off / float(np.linalg.norm(expected))
+
+
+def collectives(mesh) -> list[str]:
+    """Kinds of exchange in the compiled step."""
+    logic, optimizer = build_logic({"name": "rope"}, LLAMA), make_optimizer(CONFIG)
+    update = make_update(model_structure(LLAMA)[0], optimizer, CONFIG)
+    state = jax.eval_shape(lambda: init_state(init_model(LLAMA)[1], optimizer, CONFIG))
+    sharding = NamedSharding(mesh, spec("batch", "tokens"))
+
+    def placed(x, where):
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
+
+    arguments = (
+        jax.tree.map(placed, state, shardings_of(state, mesh)),
+        {name: placed(x, sharding) for name, x in long_batch(LENGTH).items()},
+    )
+    assert arguments[1]["inputs"].shape[0] == BATCH
+    with jax.set_mesh(mesh):
+        program = jax.jit(lambda s, b: update(s, b, logic)).lower(*arguments).compile()
+    kinds = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute"
+    return sorted(set(re.findall(rf"({kinds})(?:-start)?\(", program.as_text())))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -4,7 +4,7 @@
         python -m experiments.pretrain --config=configs/pretrain.py --workdir=runs/two
 
 What follows `--` is the command; each process gets it with its --coordinator,
---num_processes and --process_id. When one ends badly the others are stopped and all are
+--num_processes and --process_id. When one ends badly the others are killed and all are
 started again, which goes on from the newest checkpoint, at most --max_restarts times.
 SIGTERM and SIGINT are handed on; a run that saved and ended because of SIGTERM (status
 143) is not started again.
@@ -23,9 +23,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-
-STOPPED = 128 + signal.SIGTERM  # status of a run that saved because of SIGTERM
-GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL, when another process has died
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,7 +89,10 @@ def _run(options: argparse.Namespace, command: list[str], job: _Job) -> int:
             f"--num_processes={options.processes}",
             f"--process_id={number}",
         ]
-        job.running.append(subprocess.Popen([*command, *place], env=environment))
+        process = subprocess.Popen([*command, *place], env=environment)
+        job.running.append(process)
+        message = f"local: process {number} of {options.processes} is {process.pid}"
+        print(message, file=sys.stderr, flush=True)
     try:
         return _wait(job)
     finally:
@@ -112,17 +112,11 @@ def _wait(job: _Job) -> int:
 
 
 def _end(job: _Job) -> None:
-    """Stops those that still run; they wait for one that is dead."""
+    """Ends at once those that still run: without the dead one they cannot even save."""
     for process in job.running:
         if process.poll() is None:
-            process.terminate()
-    deadline = time.monotonic() + GRACE_SECONDS
-    for process in job.running:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+        process.wait()
     job.running.clear()
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from rope_lab.cli.main import main, run_experiment
 from rope_lab.training import read_metrics
-from rope_lab.training.clock import PARTS
 
 ROOT = Path(__file__).parents[2]
 

@@ -94,13 +94,13 @@ class Job:
     ):
         self.workdir, self.processes = workdir, processes
         self._log = workdir.with_suffix(".log")
-        self._command = [sys.executable, "-m", "experiments.pretrain"]
-        self._command += [f"--config={bench.config}", f"--workdir={workdir}", *more]
+        self.command = [sys.executable, "-m", "experiments.pretrain"]
+        self.command += [f"--config={bench.config}", f"--workdir={workdir}", *more]
         if processes > 1:
             local = [sys.executable, "-m", "experiments.launch.local", "--devices=1"]
             local += [f"--processes={processes}", f"--max_restarts={restarts}", "--"]
             waits = ["--heartbeat_seconds=10", "--join_seconds=120"]
-            self._command = [*local, *self._command, *waits]
+            self.command = [*local, *self.command, *waits]
         self._environment = os.environ | {
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": str(bench.folder / "cache"),
@@ -112,7 +112,7 @@ class Job:
         """Starts it, or starts it again."""
         with self._log.open("a") as log:
             self.process = subprocess.Popen(
-                self._command,
+                self.command,
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

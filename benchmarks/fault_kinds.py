@@ -1,6 +1,6 @@
 """The kinds of fault: each function injects one into runs and says what came of it.
 
-All take the bench, how often to do it (where that is more than once) and random numbers.
+All take the bench, how often to do it (where that is more than once), random numbers.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ def _stopped(bench: Bench, job: Job) -> Outcome:
 def nan_in_a_batch(bench: Bench, kills: int, rng: random.Random) -> Outcome:
     """The run stops at its step, names the batch and keeps the checkpoint before."""
     job = bench.job("nan")
-    plain, step = list(job._command), 3 * SAVE_EVERY + 2
-    job._command = [
+    plain, step = list(job.command), 3 * SAVE_EVERY + 2
+    job.command = [
         sys.executable,
         "-m",
         "benchmarks.fault_child",
@@ -120,7 +120,7 @@ def nan_in_a_batch(bench: Bench, kills: int, rng: random.Random) -> Outcome:
     status = job.finish()
     said = f"loss is nan at step {step}, on batch {step - 1}" in job.printed()
     lost = step - 1 - job.saved()
-    job._command = plain
+    job.command = plain
     finished = job.finish() == 0 and job.ends_as(bench.undisturbed())
     survived = int(status == WRONG_INPUT and said and finished)
     return Outcome(
@@ -193,7 +193,7 @@ def missing_host(bench: Bench, kills: int, rng: random.Random) -> Outcome:
     """Those that came say who did not."""
     job, seconds = bench.job("missing"), 3
     place = ["--coordinator=127.0.0.1:47113", "--num_processes=3", "--process_id=0"]
-    job._command += [*place, f"--join_seconds={seconds}"]
+    job.command += [*place, f"--join_seconds={seconds}"]
     status = job.finish()
     said = "these did not come: process 1, 2" in job.printed()
     note = f"named after {seconds} s, status {status}"

@@ -60,9 +60,9 @@ def page(results: list[Result], command: str) -> str:
         f"`{command}`, commit {commit()}, {describe_machine()['cores']} cores, "
         f"{versions}.",
         "",
-        "Survived: the run went on by the same command and ended with the parameters of "
-        "a run that nobody disturbed, bit for bit. Steps lost were saved nowhere and "
-        "were done again; bytes lost were saved and could not be used.",
+        "Survived: the run went on by the same command and ended with the parameters "
+        "of a run that nobody disturbed, bit for bit. Steps lost were saved nowhere "
+        "and were done again; bytes lost were saved and could not be used.",
         "",
         "| fault | injected | survived | steps lost at most | bytes lost | seconds | |",
         "|---|---|---|---|---|---|---|",

@@ -66,10 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv if argv is None else argv)
     names = ", ".join(EXPERIMENTS)
     if len(argv) < 2 or argv[1] in ("-h", "--help", "help"):
-        print(f"{inspect.getdoc(main)}
-
-Experiments: {names}
-Also: checkpoint")
+        print(f"{inspect.getdoc(main)}\n\nExperiments: {names}\nAlso: checkpoint")
         sys.exit(0 if len(argv) > 1 else 2)
     if argv[1] == "checkpoint":
         _look_at_checkpoints(argv[2:])

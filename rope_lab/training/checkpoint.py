@@ -146,7 +146,8 @@ class Checkpoints:
         if self._saving is None or not is_first():
             return
         step, began = self._saving
-        (scratch,) = (path for path in self.folder.glob(f"{step}.*") if path.is_dir())
+        scratches = [p for p in self.folder.glob(f"{step}.*") if p.is_dir()]
+        scratch = max(scratches, key=lambda path: path.stat().st_mtime)
         seal(scratch, time.monotonic() - began)
 
     def read_meta(self, step: int | None = None) -> dict[str, Any]:

@@ -18,13 +18,15 @@ DEMO ?= runs/demo
 WORKERS ?= 2
 PYTEST ?=
 BENCH ?=
+CASES ?= 100000
 
-.PHONY: help demo test test-oldest test-parity bench lint clean
+.PHONY: help demo test test-oldest test-parity fuzz bench lint clean
 
 help:
 	@echo "make demo    pretrain, extend eightfold, measure; writes $(DEMO)/report.html"
 	@echo "make test    run the tests (PYTEST='-k rotary' passes options on)"
 	@echo "make test-parity  compare with transformers (installs it and torch, 1.2 GB)"
+	@echo "make fuzz    give the readers of files 100,000 broken ones (CASES=...)"
 	@echo "make bench   time attention beside its peers (BENCH='--full' goes to 131072)"
 	@echo "make lint    run ruff"
 	@echo "make clean   remove environments and caches; keeps runs/"
@@ -47,6 +49,9 @@ test-oldest:
 	grep -oE '"[A-Za-z_-]+>=[0-9.]+"' setup.py | tr -d '"' | sed 's/>=/==/' \
 		> .venv-oldest/oldest.txt
 	$(MAKE) test VENV=.venv-oldest PIP_CONSTRAINTS='-c .venv-oldest/oldest.txt'
+
+fuzz: $(VENV)/.has-test
+	ROPE_LAB_CASES=$(CASES) $(RUN) -m pytest tests/test_parsers.py
 
 bench: $(VENV)/.has-core
 	$(RUN) -m benchmarks.attention $(BENCH)

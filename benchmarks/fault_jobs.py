@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from rope_lab.model.trees import named_leaves
 from rope_lab.training import load_parameters
 from rope_lab.training.folders import FOLDER, steps_in
-from rope_lab.training.trees import named_leaves
 
 ROOT = Path(__file__).parents[1]
 SAVE_EVERY = 5  # steps

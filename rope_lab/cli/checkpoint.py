@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from rope_lab.model.trees import named_leaves
 from rope_lab.training import checksums
 from rope_lab.training.checkpoint import damage, read_checkpoint
 from rope_lab.training.folders import FOLDER, find_step, steps_in
 from rope_lab.training.meta import differences
-from rope_lab.model.trees import named_leaves
 
 
 def checkpoint(arguments: Sequence[str]) -> int:

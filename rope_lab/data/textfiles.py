@@ -104,22 +104,28 @@ def _read_jsonl(file: Path, column: str) -> Iterator[bytes]:
             _checked(line, file, offset)
             offset += len(line)
             if line.strip():
-                yield _jsonl_text(line, column, f"{file}, line {number}").encode()
+                yield _jsonl_text(line, column, f"{file}, line {number}")
 
 
-def _jsonl_text(line: bytes, column: str, place: str) -> str:
+def _jsonl_text(line: bytes, column: str, place: str) -> bytes:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", error)
         raise ValueError(
-            f"{place} is not JSON ({error.msg}); expected one object per line"
+            f"{place} is not JSON ({reason}); expected one object per line"
         ) from None
     text = record.get(column) if isinstance(record, dict) else None
     if not isinstance(text, str):
         raise ValueError(
             f'{place} has no "{column}"; expected an object like {{"{column}": "..."}}'
         )
-    return text
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{place} holds half of a surrogate pair, which is no character; remove it"
+        ) from None
 
 
 def _read_parquet(file: Path, column: str) -> Iterator[bytes]:

@@ -44,12 +44,45 @@ def to_dict(logic: PositionLogic) -> dict[str, Any]:
     }
 
 
+# No encoding in use comes near these; a file that does is refused before it costs
+# memory.
+MOST_NUMBERS = 2**16  # in options
+_COUNTS = ("num_heads", "num_buckets", "hidden", "max_distance")
+LARGEST_COUNT = 2**16  # of these, and of head_dim
+
+
 def logic_from_dict(values: dict[str, Any]) -> PositionLogic:
     """The logic that `to_dict` described.
 
+    Whatever the dict holds, which may come from a stranger's file, nothing of it is
+    run, and its sizes are checked before anything is made of them.
+
     Raises:
-      ValueError: a schema version this release does not know, or a missing key.
+      ValueError: a schema version this release does not know, a missing key, or a
+        value that no logic has.
     """
+    _check(values)
+    options = dict(values["options"])
+    try:
+        if "frequencies" in options:
+            given = options["frequencies"]
+            leaves = (np.asarray(given[leaf], np.float32) for leaf in _LEAVES)
+            options["frequencies"] = Frequencies(*leaves)
+        return position_logic(
+            values["name"], head_dim=values["head_dim"], base=values["base"], **options
+        )
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"a serialised {values['name']} logic has an option of the wrong kind "
+            f"({error}): {options}"
+        ) from None
+
+
+def _check(values: Any) -> None:
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"a serialised position logic is a dict, got {type(values).__name__}"
+        )
     version = values.get("schema_version")
     if version != SCHEMA_VERSION:
         raise ValueError(
@@ -60,16 +93,39 @@ def logic_from_dict(values: dict[str, Any]) -> PositionLogic:
     if set(values) != keys:
         raise ValueError(
             f"a serialised position logic has the keys {sorted(keys)}; this one lacks "
-            f"{sorted(keys - set(values))} and has {sorted(set(values) - keys)} besides"
+            f"{sorted(keys - set(values))} and has {set(values) - keys} besides"
         )
-    options = dict(values["options"])
-    if "frequencies" in options:
-        given = options["frequencies"]
-        leaves = (np.asarray(given[leaf], np.float32) for leaf in _LEAVES)
-        options["frequencies"] = Frequencies(*leaves)
-    return position_logic(
-        values["name"], head_dim=values["head_dim"], base=values["base"], **options
-    )
+    kinds = {"name": str, "head_dim": int, "base": (int, float), "options": dict}
+    for key, kind in kinds.items():
+        if not isinstance(values[key], kind) or isinstance(values[key], bool):
+            raise ValueError(f"a serialised position logic has {key} {values[key]!r}")
+    options = values["options"]
+    counts = {"head_dim": values["head_dim"]}
+    counts |= {key: options.get(key) for key in _COUNTS}
+    for key, count in counts.items():
+        if isinstance(count, int | float) and not abs(count) <= LARGEST_COUNT:
+            raise ValueError(
+                f"a serialised position logic has {key} {count}; at most "
+                f"{LARGEST_COUNT} is read"
+            )
+    if _numbers_in(options) > MOST_NUMBERS:
+        raise ValueError(
+            f"the options of a serialised position logic hold more than {MOST_NUMBERS} "
+            "values"
+        )
+
+
+def _numbers_in(value: Any) -> int:
+    """How many values there are inside, however deep, up to one more than are read."""
+    left, count = [value], 0
+    while left and count <= MOST_NUMBERS:
+        one = left.pop()
+        count += 1
+        if isinstance(one, dict):
+            left.extend(one.values())
+        elif isinstance(one, list | tuple):
+            left.extend(one[: MOST_NUMBERS + 1])
+    return count
 
 
 def _plain(value: Any) -> Any:

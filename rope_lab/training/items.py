@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rope_lab.training.state import TrainState
 from rope_lab.model.trees import from_nested, to_nested
+from rope_lab.training.state import TrainState
 
 TREES = ("params", "average", "state")  # "state": what is neither of the first two
 

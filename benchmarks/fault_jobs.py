@@ -22,7 +22,7 @@ from rope_lab.training.folders import FOLDER, steps_in
 
 ROOT = Path(__file__).parents[1]
 SAVE_EVERY = 5  # steps
-PATIENCE = 300.0  # seconds for whatever is waited for; a start takes a few
+PATIENCE = 600.0  # seconds for whatever is waited for; a start takes a few
 _WORDS = ("the", "of", "union", "state", "congress", "people", "year", "peace")
 
 

@@ -225,7 +225,7 @@ def start(processes: int, devices: int, **arguments) -> None:
         command = [sys.executable, __file__, json.dumps(task)]
         run = functools.partial(subprocess.Popen, stdout=subprocess.PIPE, text=True)
         running.append(run(command, env=settings, stderr=subprocess.STDOUT))
-    printed = [one.communicate(timeout=400)[0] for one in running]
+    printed = [one.communicate(timeout=1800)[0] for one in running]
     assert not any(one.returncode for one in running), "\n".join(printed)
 
 

@@ -312,8 +312,14 @@ def _read_trees(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _description(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Shape, dtype and, for an array on a device, where it lies."""
-    sharding = leaf.sharding if isinstance(leaf, jax.Array) else None
+    """Shape, dtype and where it is to lie: where the leaf does, or on one device.
+
+    Without that Orbax would ask for the devices that the checkpoint was saved from.
+    """
+    if isinstance(leaf, jax.Array):
+        sharding = leaf.sharding
+    else:
+        sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 

@@ -18,7 +18,7 @@ def apart(tmp_path_factory):
     command = [sys.executable, logics_on_a_mesh.__file__, str(path)]
     environment = os.environ | many_devices.environment(8)
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=500
+        command, env=environment, capture_output=True, text=True, timeout=1800
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(path.read_text())

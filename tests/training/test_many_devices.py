@@ -2,11 +2,12 @@
 
 import json
 
+import chex
 import many_devices
 import numpy as np
 import pytest
 
-from rope_lab.training import read_metrics
+from rope_lab.training import load_parameters, read_metrics
 
 ONE = {"data": 1}
 ALONE = {
@@ -48,6 +49,14 @@ def test_first_gradients_are_those_of_one_device(job, mesh, results):
     for name in expected:
         off = np.linalg.norm(found[name] - expected[name])
         assert off <= 1e-5 * np.linalg.norm(expected[name]), name
+
+
+@pytest.mark.parametrize(("job", "mesh"), PLACES)
+def test_one_device_reads_the_parameters_of_many(job, mesh, results):
+    found, meta = load_parameters(results / job / mesh)
+    expected, _ = load_parameters(results / "one" / "one")
+    assert meta["step"] == 20
+    chex.assert_trees_all_close(found, expected, atol=1e-4)
 
 
 def losses(folder):

@@ -27,11 +27,14 @@ LENGTH, HEADS = 24, LLAMA.num_heads
 WINDOW = {"name": "rope", "sliding_window": 5}
 ALL = {"data": 2, "fsdp": 2, "tensor": 2}
 TWO = {"data": 4, "fsdp": 2}
+PARTS = {"data": 2, "context": 4}
+SHARED = {"data": 2, "tensor": 2, "context": 2}
 MICRO = dataclasses.replace(CONFIG, accumulation_steps=2)
 UNTIED = dataclasses.replace(
     LLAMA, tied_embeddings=False, biases=True, vocab_size=13, remat="dots"
 )
 GROUPED = dataclasses.replace(LLAMA, num_kv_heads=2, remat="full")
+EXCHANGED = dataclasses.replace(LLAMA, context_exchange="heads")
 TILED = (
     "kerple_log",
     "rerope",
@@ -55,6 +58,17 @@ CASES = {
     "gau": (GAU, {"name": "rope"}, TWO, CONFIG),
     "microbatches": (LLAMA, {"name": "rope"}, {"data": 2, "tensor": 4}, MICRO),
     "untied": (UNTIED, {"name": "rope"}, ALL, CONFIG),
+    # Where devices share a sequence, always tiled.
+    "context": (LLAMA, {"name": "rerope", "window": 7}, PARTS, CONFIG),
+    "context kerple_log": (LLAMA, per_head("kerple_log"), SHARED, CONFIG),
+    "context randomized": (
+        LLAMA,
+        {"name": "randomized", "draw_from": 64},
+        SHARED,
+        MICRO,
+    ),
+    "context gau": (GAU, [WINDOW, {"name": "nope"}], PARTS, CONFIG),
+    "context heads": (EXCHANGED, {"name": "rope"}, SHARED, CONFIG),
 }
 
 

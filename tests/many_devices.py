@@ -121,7 +121,7 @@ def first_gradients(mesh, model, spec, config=CONFIG, length=tiny_run.LENGTH):
     if mesh is None:
         state, metrics = step(jax.jit(start)(), batch, logic)
     else:
-        check_fits(mesh, model, BATCH, config.accumulation_steps)
+        check_fits(mesh, model, BATCH, length, config.accumulation_steps)
         mine = {name: x[own_rows(mesh, BATCH)] for name, x in batch.items()}
         batch = global_batch(mine, mesh, BATCH)
         state, metrics = step(created(start, mesh), batch, logic)

@@ -39,6 +39,7 @@ class ModelSection:
     norm_epsilon: float = 1e-6
     dtype: str = "float32"
     remat: str = "none"
+    context_exchange: str = "keys"
 
     def model_config(self, vocab_size: int) -> ModelConfig:
         """The model for a tokenizer of `vocab_size` tokens."""

@@ -42,8 +42,9 @@ def finetune(config: FinetuneConfig, workdir: str | Path) -> TrainState:
             f"({loaded.meta['config']['data']['tokenizer']!r}): the same text would "
             "get other token numbers"
         )
-    batch = config.data.batch_size, config.training.accumulation_steps
-    check_fits(mesh, loaded.model_config, *batch)
+    batch = config.data.batch_size, config.data.length
+    steps = config.training.accumulation_steps
+    check_fits(mesh, loaded.model_config, *batch, steps)
     spec = resolve(config.logic, loaded.train_length, config.data.length)
     logic = build_logic(spec, loaded.model_config)
     with_learned(logic, loaded.params, loaded.model_config.num_layers)  # or refuses

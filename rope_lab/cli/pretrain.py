@@ -48,6 +48,7 @@ def pretrain(config: PretrainConfig, workdir: str | Path) -> TrainState:
         mesh,
         model_config,
         config.data.batch_size,
+        config.data.length,
         config.training.accumulation_steps,
     )
     logic = build_logic(config.model.logic, model_config)

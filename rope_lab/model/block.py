@@ -58,7 +58,8 @@ class Attention(nnx.Module):
 
     def __call__(self, x_BTE: jax.Array, logic, positions, segment_ids) -> jax.Array:
         """[B, T, E] to [B, T, E]."""
-        o_BTHD = attend_on_mesh(*self._heads(x_BTE), logic, positions, segment_ids)
+        heads, exchange = self._heads(x_BTE), self.config.context_exchange
+        o_BTHD = attend_on_mesh(*heads, logic, positions, segment_ids, exchange)
         return self.out(o_BTHD.reshape(*x_BTE.shape[:2], -1))
 
     def extend(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 BLOCKS = ("llama", "gau")
 REMATS = ("none", "full", "dots")
+EXCHANGES = ("keys", "heads")
 QK_NORMS = ("none", "rms", "keys", "queries", "cosine")
 # ModelConfig.biases -> the groups of projections that have one.
 BIASES = {
@@ -33,6 +34,11 @@ class ModelConfig:
 
     remat trades time for memory: "none" keeps what a layer computed, "full" its input
     alone, "dots" its input and the results of its products with parameters.
+
+    context_exchange is what devices send each other that hold parts of one sequence:
+    "keys" in a ring, for every logic; or "heads", all to all, of which each then has
+    some for the whole sequence: the kernels of accelerators, but no biases, and key
+    heads that the context axis divides (see `rope_lab.attention.attend_by_heads`).
     """
 
     vocab_size: int  # V, tokens of the tokenizer
@@ -49,6 +55,7 @@ class ModelConfig:
     norm_epsilon: float = 1e-6  # of RMSNorm, under the root
     dtype: str = "float32"  # of activations and products: "float32" or "bfloat16"
     remat: str = "none"  # what the backward pass computes again, see above
+    context_exchange: str = "keys"  # between parts of a sequence, see above
 
     def __post_init__(self) -> None:
         for field in (
@@ -75,6 +82,7 @@ class ModelConfig:
             ("block", BLOCKS),
             ("qk_norm", QK_NORMS),
             ("remat", REMATS),
+            ("context_exchange", EXCHANGES),
             ("dtype", tuple(_DTYPES)),
             ("biases", tuple(BIASES)),
         ):

@@ -41,7 +41,8 @@ class GatedAttentionUnit(nnx.Module):
     def __call__(self, x_BTE: jax.Array, logic, positions, segment_ids) -> jax.Array:
         """[B, T, E] to [B, T, E]; positions and segment_ids as `attend` takes them."""
         u_BTF, heads = self._parts(x_BTE)
-        o_BT1F = attend_on_mesh(*heads, logic, positions, segment_ids)
+        exchange = self.config.context_exchange
+        o_BT1F = attend_on_mesh(*heads, logic, positions, segment_ids, exchange)
         return self._gated(x_BTE, u_BTF, o_BT1F)
 
     def extend(

@@ -9,13 +9,15 @@ Legend: B batch, T tokens, H query heads, K key heads, D head dim, C value dim.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AbstractMesh, PartitionSpec
 
-from rope_lab.attention import attend
+from rope_lab.attention import attend, attend_by_heads
 from rope_lab.logic import PositionLogic
 from rope_lab.logic.biases import split_by_head
 
@@ -76,37 +78,47 @@ def attend_on_mesh(
     logic: Any,
     positions: jax.Array | None,
     segment_ids: jax.Array | None,
+    exchange: str = "keys",
 ) -> jax.Array:
-    """`attend`, each device with its own sequences and heads: [B, T, H, C].
+    """`attend`, each device with its own sequences, tokens and heads: [B, T, H, C].
 
     The walk through tiles is loops over slices. Left to itself, XLA gathers all
     sequences on every device before such a loop; kernels it cannot split at all. A
     plain callable may have anything in it and is left to XLA.
+
+    exchange: as `ModelConfig.context_exchange`.
     """
+    mesh, run = current_mesh(), attend
+    split = mesh is not None and isinstance(logic, PositionLogic)
+    if split and mesh.shape["context"] > 1:
+        chosen = {"keys": attend, "heads": attend_by_heads}[exchange]
+        run = functools.partial(chosen, context_axis="context")
+        if positions is None:  # a part does not know where it begins
+            positions = jnp.arange(q_BTHD.shape[1], dtype=jnp.int32)[None]
 
     def local(q_BTHD, k_BTKD, v_BTKC, logic, positions, segment_ids):
-        return attend(
+        return run(
             q_BTHD,
             k_BTKD,
             v_BTKC,
             logic,
             query_positions=positions,
             key_positions=positions,
-            segment_ids=segment_ids,
+            segment_ids=None if segment_ids is None else (segment_ids, segment_ids),
         )
 
     arguments = q_BTHD, k_BTKD, v_BTKC, logic, positions, segment_ids
-    if current_mesh() is None or not isinstance(logic, PositionLogic):
+    if not split:
         return local(*arguments)
     heads = spec("batch", "tokens", "heads", None)
     tokens = [_of_tokens(x) for x in (positions, segment_ids)]
-    split = jax.shard_map(
+    mapped = jax.shard_map(
         local,
         in_specs=(heads, heads, heads, _of_logic(logic), *tokens),
         out_specs=heads,
         check_vma=False,
     )
-    return split(*arguments)
+    return mapped(*arguments)
 
 
 def _of_tokens(x: jax.Array | None) -> PartitionSpec | None:

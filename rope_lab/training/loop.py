@@ -5,9 +5,12 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from jax.sharding import Mesh
 
+from rope_lab.attention import zigzag
 from rope_lab.data.pipeline import batch_identity, batches
+from rope_lab.model.sharding import parts
 from rope_lab.training.checkpoint import Checkpoints
 from rope_lab.training.clock import Clock
 from rope_lab.training.config import TrainingConfig
@@ -125,12 +128,23 @@ def train(
 
 
 def _batches(source, batch_size: int, start: int, mesh: Mesh | None) -> Iterator:
-    """Of which each process reads what its devices need."""
+    """Of which each process reads what its devices need.
+
+    Where devices share a sequence, its tokens come in the order that gives each of them
+    the same work; their positions and segments say where they belong.
+    """
     if mesh is None:
         return batches(source, batch_size, start)
     rows = own_rows(mesh, batch_size)
     stream = batches(source, batch_size, start, rows)
+    if (shards := parts(mesh, "tokens")) > 1:
+        stream = (_zigzag(mine, shards) for mine in stream)
     return (global_batch(mine, mesh, batch_size) for mine in stream)
+
+
+def _zigzag(rows: dict[str, np.ndarray], shards: int) -> dict[str, np.ndarray]:
+    order = zigzag(rows["inputs"].shape[1], shards)
+    return {name: x_BT[:, order] for name, x_BT in rows.items()}
 
 
 def _make_monitor(config, source, batch_size, checkpoints) -> Monitor:

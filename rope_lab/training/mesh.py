@@ -17,7 +17,8 @@ class MeshConfig:
 
     Sequences are divided among data times fsdp. fsdp also divides parameters and
     optimizer state, tensor the heads and hidden units of each layer; what a device
-    lacks of a layer it fetches when it comes to it.
+    lacks of a layer it fetches when it comes to it. context divides the tokens of each
+    sequence, and 2 * context has to divide their number.
 
     Raises:
       ValueError: a value outside its range, said with the range.
@@ -26,18 +27,13 @@ class MeshConfig:
     data: int | None = None  # None: all devices that the others leave
     fsdp: int = 1
     tensor: int = 1
-    context: int = 1  # parts of each sequence; not built yet
+    context: int = 1
 
     def __post_init__(self):
         for axis in AXES:
             size = getattr(self, axis)
             if size is not None and size < 1:
                 raise ValueError(f"mesh.{axis} is {size}; it must be at least 1")
-        if self.context != 1:
-            raise ValueError(
-                f"mesh.context is {self.context}; sequences divided among devices are "
-                "not built yet: set it to 1"
-            )
 
 
 def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
@@ -57,8 +53,8 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
     if left < 0 or (left and (config.data is None or jax.process_count() > 1)):
         raise ValueError(
             f"the mesh {given} needs {wanted} devices and there are {len(devices)}: "
-            "change mesh.data, mesh.fsdp and mesh.tensor so that their product is "
-            "the number of devices"
+            "change mesh.data, mesh.fsdp, mesh.tensor and mesh.context so that their "
+            "product is the number of devices"
         )
     sizes, types = tuple(given[axis] for axis in AXES), (AxisType.Auto,) * len(AXES)
     if left:
@@ -67,7 +63,11 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
 
 
 def check_fits(
-    mesh: Mesh, model: ModelConfig, batch_size: int, accumulation_steps: int = 1
+    mesh: Mesh,
+    model: ModelConfig,
+    batch_size: int,
+    length: int,
+    accumulation_steps: int = 1,
 ) -> None:
     """Raises ValueError unless all that the mesh divides divides evenly."""
     width_parts, head_parts = parts(mesh, "width"), parts(mesh, "heads")
@@ -77,6 +77,11 @@ def check_fits(
         ("model.ff_width", model.ff_width, parts(mesh, "ff"), "mesh.tensor"),
         ("model.width", model.width, width_parts, "mesh.fsdp"),
     ]
+    if (context := parts(mesh, "tokens")) > 1:
+        asked.append(("data.length", length, 2 * context, "2 * mesh.context"))
+        if model.context_exchange == "heads":
+            heads = "model.num_kv_heads", model.num_kv_heads, head_parts * context
+            asked.append((*heads, "mesh.tensor * mesh.context"))
     each = "data.batch_size"
     if accumulation_steps > 1:
         each += " / training.accumulation_steps"

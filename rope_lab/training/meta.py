@@ -28,6 +28,7 @@ MAY_CHANGE = frozenset(
         "checkpoint",  # where the start lies; started_from must stay the same
         "accumulation_steps",
         "remat",
+        "context_exchange",
     }
 )
 _LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")

@@ -91,11 +91,12 @@ def own_rows(mesh: Mesh, batch_size: int) -> list[int]:
 def global_batch(
     rows: dict[str, np.ndarray], mesh: Mesh, batch_size: int
 ) -> dict[str, jax.Array]:
-    """Arrays [B, T] over all processes from each one's `own_rows`."""
-    sharding = NamedSharding(mesh, spec("batch", "tokens"))
-    return {
-        name: jax.make_array_from_process_local_data(
-            sharding, x, (batch_size, *x.shape[1:])
+    """Arrays over all processes from each one's `own_rows`: [B, T], or [B, 1]."""
+
+    def one(x: np.ndarray) -> jax.Array:
+        tokens = "tokens" if x.shape[1] > 1 else None
+        return jax.make_array_from_process_local_data(
+            NamedSharding(mesh, spec("batch", tokens)), x, (batch_size, *x.shape[1:])
         )
-        for name, x in rows.items()
-    }
+
+    return {name: one(x) for name, x in rows.items()}

@@ -15,16 +15,16 @@ from rope_lab.training.state import init_state
 P = jax.sharding.PartitionSpec
 
 
-def abstract(data=1, fsdp=1, tensor=1):
+def abstract(data=1, fsdp=1, tensor=1, context=1):
     """A mesh without devices."""
-    sizes = (data, fsdp, tensor, 1)
+    sizes = (data, fsdp, tensor, context)
     return jax.sharding.AbstractMesh(sizes, ("data", "fsdp", "tensor", "context"))
 
 
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ({"context": 2}, "mesh.context is 2; .*not built yet: set it to 1"),
+        ({"context": 0}, "mesh.context is 0; it must be at least 1"),
         ({"fsdp": 0}, "mesh.fsdp is 0; it must be at least 1"),
         ({"data": -1}, "mesh.data is -1"),
     ],
@@ -54,23 +54,29 @@ def test_the_data_axis_takes_all_devices_that_the_others_leave():
         ({"fsdp": 5}, {}, "model.width is 16, .* by mesh.fsdp = 5"),
         ({"data": 16}, {}, r"batch_size is 8, .* mesh.data \* mesh.fsdp = 16"),
         ({"data": 3, "fsdp": 2}, {}, "batch_size is 8, .* = 6"),
+        ({"context": 3}, {}, r"data.length is 64, .* 2 \* mesh.context = 6"),
+        (
+            {"tensor": 4, "context": 4},
+            {"context_exchange": "heads"},
+            r"num_kv_heads is 8, .* by mesh.tensor \* mesh.context = 16",
+        ),
     ],
 )
 def test_what_does_not_divide_is_named_with_both_numbers(mesh, change, message):
     model = dataclasses.replace(many_devices.LLAMA, **change)
     with pytest.raises(ValueError, match=message):
-        check_fits(abstract(**mesh), model, many_devices.BATCH)
+        check_fits(abstract(**mesh), model, many_devices.BATCH, 64)
 
 
 def test_microbatches_have_to_divide_too():
-    check_fits(abstract(data=4), many_devices.LLAMA, 8, accumulation_steps=2)
+    check_fits(abstract(data=4), many_devices.LLAMA, 8, 64, accumulation_steps=2)
     with pytest.raises(ValueError, match="accumulation_steps is 2, .* = 4"):
-        check_fits(abstract(data=4), many_devices.LLAMA, 8, accumulation_steps=4)
+        check_fits(abstract(data=4), many_devices.LLAMA, 8, 64, accumulation_steps=4)
 
 
 def test_a_unit_with_one_head_is_not_divided_among_tensor():
     with pytest.raises(ValueError, match="model.num_heads is 1"):
-        check_fits(abstract(tensor=2), many_devices.GAU, 8)
+        check_fits(abstract(tensor=2), many_devices.GAU, 8, 64)
 
 
 def state_of(model):

@@ -82,7 +82,7 @@ def main(path: str) -> None:
             for where in (None, mesh)
         )
         assert one.keys() == many.keys()
-        largest = max(np.linalg.norm(x) for x in one.values())
+        largest = max(float(np.linalg.norm(x)) for x in one.values())
         found[case] = {name: apart(many[name], one[name], largest) for name in one}
     found["collectives"] = collectives(make_mesh(MeshConfig(data=8)))
     Path(path).write_text(json.dumps(found))

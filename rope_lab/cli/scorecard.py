@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from rope_lab.evaluation.leval_tasks import TASKS
 from rope_lab.evaluation.results import save_results
+from rope_lab.evaluation.summaries import difference
 
 SCHEMA_VERSION = 1
 AVERAGE = "l-eval/average"
@@ -23,10 +24,16 @@ def make_scorecard(
     """Plain data: ``lines`` of (evaluation, label, cells by length), and ``not_run``.
 
     A cell has ``value`` and its 95 % ``interval``: perplexity, the share found, or
-    L-Eval's percentage. L-Eval's average is reported where all six tasks were run.
+    L-Eval's percentage; and, but for the first encoding and L-Eval, ``minus_first``: by
+    how much the loss in nats, or the share, differs from the first encoding's on the
+    same documents or samples, each weighing the same, with its paired interval.
+    L-Eval's average is reported where all six tasks were run.
     """
     first = records[0] if records else {}
-    lines = [_line(record) for record in records]
+    firsts: dict[str, Mapping[str, Any]] = {}
+    for record in records:
+        firsts.setdefault(record["evaluation"], record)
+    lines = [_line(record, firsts[record["evaluation"]]) for record in records]
     averages, reasons = _averages(records)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -46,23 +53,39 @@ def save_scorecard(workdir: Path, scorecard: Mapping[str, Any]) -> None:
 
 
 def print_scorecard(scorecard: Mapping[str, Any]) -> None:
-    """The table in the terminal."""
-    lengths = sorted({int(n) for line in scorecard["lines"] for n in line["cells"]})
-    table = Table(title="Scorecard: value [95 % interval]")
+    """Tables in the terminal: the values, and the paired differences."""
+    lines = scorecard["lines"]
+    _print("Scorecard: value [95 % interval]", lines, lambda cell: cell)
+    paired = [line for line in lines if any(map(_difference, line["cells"].values()))]
+    if paired:
+        title = "Minus the first encoding, paired: nats per token, or share found"
+        _print(title, paired, _difference)
+    for missing in scorecard["not_run"]:
+        print(f"not run: {missing['evaluation']}: {missing['reason']}")
+
+
+def _print(
+    title: str, lines: Sequence[Any], choose: Callable[[Mapping[str, Any]], Any]
+) -> None:
+    lengths = sorted({int(n) for line in lines for n in line["cells"]})
+    table = Table(title=title)
     table.add_column("evaluation")
     table.add_column("encoding")
     table.add_column("n", justify="right")
     for length in lengths:
         table.add_column(f"{length} tokens", justify="right")
-    for line in scorecard["lines"]:
-        cells = [_shown(line["cells"].get(str(length))) for length in lengths]
-        table.add_row(line["evaluation"], line["label"], str(line["count"]), *cells)
+    for line in lines:
+        cells = [line["cells"].get(str(length)) for length in lengths]
+        shown = [_shown(choose(cell)) if cell else "" for cell in cells]
+        table.add_row(line["evaluation"], line["label"], str(line["count"]), *shown)
     Console(width=max(100, 70 + 26 * len(lengths))).print(table)
-    for missing in scorecard["not_run"]:
-        print(f"not run: {missing['evaluation']}: {missing['reason']}")
 
 
-def _line(record: Mapping[str, Any]) -> dict[str, Any]:
+def _difference(cell: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return cell.get("minus_first")
+
+
+def _line(record: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
     cells = {}
     for result in record["results"]:
         if "perplexity" in result:
@@ -71,13 +94,32 @@ def _line(record: Mapping[str, Any]) -> dict[str, Any]:
             value, interval = result["score"], result["score_interval"]
             if record["evaluation"].startswith("l-eval"):
                 value, interval = _percent(value), _percent(interval)
-        cells[str(result["length"])] = {"value": value, "interval": interval}
+        cell = {"value": value, "interval": interval}
+        if record is not first:
+            cell |= _minus(result, first)
+        cells[str(result["length"])] = cell
     return {
         "evaluation": record["evaluation"],
         "label": record["label"],
         "count": record["count"],
         "cells": cells,
     }
+
+
+def _minus(result: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
+    """The paired difference to the same length of another record, if there is one."""
+    values = "per_document_loss" if "perplexity" in result else "scores"
+    if first["evaluation"].startswith("l-eval"):
+        return {}  # questions of one document are not independent
+    for other in first["results"]:
+        if other["length"] == result["length"]:
+            units = np.arange(len(result[values]))
+            found = difference(result[values], other[values], units)
+            pair = {"value": found["mean"], "interval": found["interval"]}
+            if result[values] == other[values]:
+                pair["interval"] = None  # says nothing of how sure a zero is
+            return {"minus_first": pair}
+    return {}
 
 
 def _percent(values: Any) -> Any:

@@ -10,7 +10,7 @@ from rope_lab import position_logic
 from rope_lab.cli.config import GenerateConfig
 from rope_lab.cli.generate import generate
 from rope_lab.cli.main import run_experiment
-from rope_lab.cli.scorecard import make_scorecard
+from rope_lab.cli.scorecard import make_scorecard, print_scorecard
 from rope_lab.evaluation import records
 from rope_lab.evaluation.leval_tasks import TASKS as LEVAL_TASKS
 
@@ -185,6 +185,28 @@ def test_the_average_is_reported_with_all_six_tasks_alone():
     fewer = make_scorecard(tasks[:-1], [])
     assert [one["evaluation"] for one in fewer["not_run"]] == ["l-eval/average"]
     assert "codeU.jsonl" in fewer["not_run"][0]["reason"]
+
+
+def test_encodings_are_compared_document_by_document(capsys):
+    def record(label, losses):
+        result = {
+            "length": 64, "perplexity": 9.0, "perplexity_interval": [2.0, 30.0],
+            "per_document_loss": losses,
+        }  # fmt: skip
+        return {
+            "evaluation": "perplexity/last/held_out", "label": label, "count": 4,
+            "results": [result],
+        }  # fmt: skip
+
+    first, second = [1.0, 2.0, 3.0, 4.0], [1.5, 2.5, 3.5, 4.6]
+    scorecard = make_scorecard([record("own", first), record("PI", second)], [])
+    assert "minus_first" not in scorecard["lines"][0]["cells"]["64"]
+    found = scorecard["lines"][1]["cells"]["64"]["minus_first"]
+    assert found["value"] == pytest.approx(0.525)
+    # Documents differ by whole nats, but not in what the encoding does to them.
+    assert 0.45 < found["interval"][0] < 0.525 < found["interval"][1] < 0.65
+    print_scorecard(scorecard)
+    assert "0.525 [" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

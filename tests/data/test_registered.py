@@ -61,9 +61,9 @@ def test_a_prepared_corpus_is_read_where_it_lies(place, no_network, tmp_path):
 
 def test_files_that_only_tensorflow_reads_do_not_count(no_network, tmp_path):
     Pg19(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    other = tmp_path / "elsewhere" / "pg19" / "0.1.1"
+    other.mkdir(parents=True)
     for file in (tmp_path / "pg19").glob("*/*.array_record*"):
-        other = tmp_path / "elsewhere" / "pg19" / "0.1.1"
-        other.mkdir(parents=True)
         file.rename(other / file.name.replace("array_record", "tfrecord"))
     with pytest.raises(ValueError, match="file_format=array_record"):
         load_corpus("pg19", tmp_path / "data")

@@ -68,10 +68,12 @@ class ByteTokenizer:
 
 
 class HuggingFaceTokenizer:
-    """A tokenizer.json of the Hugging Face `tokenizers` library."""
+    """A tokenizer.json of the Hugging Face `tokenizers` library, or its content."""
 
-    def __init__(self, path: Path, bos_id: int | None = None):
-        self.content = content = _read(path)
+    def __init__(
+        self, path: Path, bos_id: int | None = None, content: bytes | None = None
+    ):
+        self.content = content = _read(path) if content is None else content
         try:
             self._model = hf.Tokenizer.from_buffer(content)
         except Exception as error:  # the library raises nothing narrower
@@ -101,9 +103,11 @@ class HuggingFaceTokenizer:
 
 
 class SentencePieceTokenizer:
-    """A .model file of SentencePiece; needs the extra `hf`."""
+    """A .model file of SentencePiece, or its content; needs the extra `hf`."""
 
-    def __init__(self, path: Path, bos_id: int | None = None):
+    def __init__(
+        self, path: Path, bos_id: int | None = None, content: bytes | None = None
+    ):
         try:
             import sentencepiece
         except ImportError:
@@ -111,7 +115,7 @@ class SentencePieceTokenizer:
                 f"tokenizer {path} needs the Python package sentencepiece, which is "
                 "not installed; install the extra: pip install 'rope-lab[hf]'"
             ) from None
-        self.content = content = _read(path)
+        self.content = content = _read(path) if content is None else content
         self._model = sentencepiece.SentencePieceProcessor()
         try:
             self._model.LoadFromSerializedProto(content)

@@ -75,6 +75,14 @@ class Keys:
         if value not in allowed:
             raise ValueError(f"{self.place}: {key}={value!r} is not supported: {why}")
 
+    def peek(self, key: str, default: Any) -> Any:
+        """The value, still to be read by someone."""
+        return self._left.get(key, default)
+
+    def left(self) -> list[str]:
+        """Keys that nobody has read."""
+        return list(self._left)
+
     def ignore(self, keys: Iterable[str]) -> None:
         """Reads keys that do not change what the model computes."""
         for key in keys:

@@ -12,6 +12,8 @@ from rope_lab.data.tokenizers import Tokenizer
 from rope_lab.interop.assemble import Shardings, load_parameters
 from rope_lab.interop.described import Described
 from rope_lab.interop.folder import open_folder
+from rope_lab.interop.gguf_file import open_gguf
+from rope_lab.interop.llama2c import open_llama2c
 from rope_lab.interop.sources import Source
 from rope_lab.logic import CATALOGUE, PATTERNS, PositionLogic
 from rope_lab.logic.inherit import completed
@@ -109,8 +111,14 @@ def load_pretrained(
 def _opener(path: Path) -> Opened:
     if path.is_dir():
         return open_folder(path)
+    if not path.is_file():
+        raise ValueError(f"there is no folder or file {path}")
+    if path.suffix == ".gguf":
+        return open_gguf(path)
+    if path.suffix == ".bin":
+        return open_llama2c(path)
     raise ValueError(
-        f"{path} is no folder of a checkpoint; give one with a config.json"
+        f"{path}: give a folder with a config.json, a .gguf file, or a llama2.c .bin"
     )
 
 

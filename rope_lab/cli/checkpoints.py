@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from rope_lab.logic import logic_from_dict
+from rope_lab.logic.inherit import completed
 from rope_lab.model import ModelConfig, model_structure
 from rope_lab.training import from_nested, load_parameters
 
@@ -33,6 +34,16 @@ class Loaded:
     def identity(self) -> str:
         """Names these very parameters, wherever the checkpoint lies."""
         return f"step {self.meta['step']}, {identity_of(self.params)}"
+
+    def completed(self, spec: Any) -> Any:
+        """A spec or list of them; what they leave open is as the logic it was trained
+        with has it (base, layout, sliding window, scaled frequencies)."""
+        if any(values["name"] == "callable" for values in self.meta["encoding"]):
+            return spec
+        logic = self.logic()
+        if isinstance(spec, list):
+            return [completed(one, logic) for one in spec]
+        return completed(spec, logic)
 
     def logic(self) -> Any:
         """The position logic it was trained with, or one per layer."""

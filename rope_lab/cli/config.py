@@ -15,6 +15,8 @@ from ml_collections import ConfigDict
 from rope_lab.cli.evaluation_config import EvaluateConfig as EvaluateConfig
 from rope_lab.cli.evaluation_config import GenerateConfig as GenerateConfig
 from rope_lab.cli.evaluation_config import PerplexityConfig as PerplexityConfig
+from rope_lab.cli.interop_config import ExportConfig as ExportConfig
+from rope_lab.cli.interop_config import ImportConfig as ImportConfig
 from rope_lab.data import DataConfig, PosGenConfig
 from rope_lab.evaluation.frequency_search import EvolutionSearch, GradientSearch
 from rope_lab.model import ModelConfig

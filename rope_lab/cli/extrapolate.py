@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def extrapolate(config: ExtrapolateConfig, workdir: str | Path) -> dict[str, Any
     models = _load_models(config)
     first = models[PRETRAINED]
     check_encodings(config, first.model_config, first.train_length)
-    rows = _rows(config, first)
+    rows = _rows(config, models)
     _check_learned(rows, models, config.lengths)
     windows = _windows(config, first)
     workdir = Path(workdir)
@@ -73,7 +74,9 @@ def _load_models(config: ExtrapolateConfig) -> dict[str, Loaded]:
                 f"model {label!r} is {model.model_config}, but {PRETRAINED!r} is "
                 f"{first.model_config}: one table compares one architecture"
             )
-        if model.meta["data"] != first.meta["data"]:
+        # An imported model names a tokenizer alone.
+        own = {key: model.meta["data"].get(key) for key in first.meta["data"]}
+        if own != first.meta["data"]:
             raise ValueError(
                 f"model {label!r} was trained on other documents or with another "
                 "tokenizer than "
@@ -116,13 +119,18 @@ def _check_learned(rows: list[Row], models: dict[str, Loaded], lengths) -> None:
                 ) from None
 
 
-def _rows(config: ExtrapolateConfig, first: Loaded) -> list[Row]:
+def _rows(config: ExtrapolateConfig, models: dict[str, Loaded]) -> list[Row]:
+    first = models[PRETRAINED]
     own = first.logic()
     rows = [Row(TRUNCATED, lambda length: own, truncated=True)]
     for row in config.encodings:
         label, model, _ = split_row(row)
         build = functools.partial(
-            build_encoding, row, first.model_config, first.train_length
+            build_encoding,
+            row,
+            first.model_config,
+            first.train_length,
+            complete=models[model].completed,
         )
         rows.append(Row(label, build, model=model))
     return rows
@@ -141,12 +149,20 @@ def split_row(row: Any) -> tuple[str, str, Any]:
 
 
 def build_encoding(
-    row: Any, model_config: ModelConfig, train_length: int, length: int
+    row: Any,
+    model_config: ModelConfig,
+    train_length: int,
+    length: int,
+    complete: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """The logic of a row at a length; a ValueError names the row."""
+    """The logic of a row at a length; a ValueError names the row.
+
+    complete: `Loaded.completed` of the model it is measured on, where there is one yet.
+    """
     label, _, spec = split_row(row)
     try:
-        return build_logic(resolve(spec, train_length, length), model_config)
+        spec = resolve(spec, train_length, length)
+        return build_logic(complete(spec) if complete else spec, model_config)
     except ValueError as error:
         raise ValueError(f"encoding {label!r} at length {length}: {error}") from None
 
@@ -180,6 +196,11 @@ def _text(config: ExtrapolateConfig, first: Loaded) -> tuple[Corpus, Tokenizer, 
     """What is measured on: a corpus, its tokenizer, and the split to read."""
     data, trained = first.meta["config"]["data"], first.meta["data"]
     own = None
+    if config.documents is None and "corpus" not in data:
+        raise ValueError(
+            f"the checkpoint {PRETRAINED!r} was imported and names no corpus: give "
+            "documents, a folder or file of texts"
+        )
     if config.documents is None or data["tokenizer"].startswith("bpe:"):
         own = load_corpus(data["corpus"], config.data_dir, data["held_out_fraction"])
         if own.split_checksum("train") != trained["corpus"]:

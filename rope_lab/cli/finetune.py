@@ -46,6 +46,7 @@ def finetune(config: FinetuneConfig, workdir: str | Path) -> TrainState:
     steps = config.training.accumulation_steps
     check_fits(mesh, loaded.model_config, *batch, steps)
     spec = resolve(config.logic, loaded.train_length, config.data.length)
+    spec = loaded.completed(spec)
     logic = build_logic(spec, loaded.model_config)
     with_learned(logic, loaded.params, loaded.model_config.num_layers)  # or refuses
     meta = run_meta(

@@ -32,6 +32,8 @@ EXPERIMENTS = {
     "evaluate": ("rope_lab.cli.evaluate:evaluate", "EvaluateConfig"),
     "perplexity": ("rope_lab.cli.perplexity:perplexity", "PerplexityConfig"),
     "generate": ("rope_lab.cli.generate:generate", "GenerateConfig"),
+    "import": ("rope_lab.cli.importing:import_checkpoint", "ImportConfig"),
+    "export": ("rope_lab.cli.exporting:export", "ExportConfig"),
     "demo": ("rope_lab.cli.demo:demo", "DemoConfig"),
 }
 # The same command over a config that says which models to train first.
@@ -49,10 +51,12 @@ _SHORT = {
         "--prompt", "--chat", "--template", "--system", "--encoding", "--length",
         "--max_new_tokens", "--temperature", "--top_k", "--top_p", "--seed",
     ),
+    "import": ("--length",),
+    "export": ("--length", "--dtype", "--encoding"),
 }  # fmt: skip
-_TEXT = ("--prompt", "--template", "--system")
+_TEXT = ("--prompt", "--template", "--system", "--dtype")
 # These take a checkpoint behind their name, and do without a config.
-_OF_A_CHECKPOINT = ("evaluate", "perplexity", "generate")
+_OF_A_CHECKPOINT = ("evaluate", "perplexity", "generate", "import", "export")
 _WITHOUT_WORKDIR = ("generate",)
 _WRONG_INPUT = (ValueError, OSError, NotImplementedError)
 
@@ -60,8 +64,9 @@ _WRONG_INPUT = (ValueError, OSError, NotImplementedError)
 def main(argv: Sequence[str] | None = None) -> None:
     """`rope-lab EXPERIMENT --config=FILE --workdir=FOLDER [--config.key=value ...]`.
 
-    `rope-lab evaluate CHECKPOINT --workdir=FOLDER`, `perplexity` and `generate` need no
-    config. `rope-lab EXPERIMENT --help` says more.
+    `rope-lab evaluate CHECKPOINT --workdir=FOLDER`, `perplexity`, `generate`, `import`
+    and `export CHECKPOINT FOLDER` need no config. `rope-lab EXPERIMENT --help` says
+    more.
     """
     argv = list(sys.argv if argv is None else argv)
     names = ", ".join(EXPERIMENTS)
@@ -158,6 +163,8 @@ def _spelled_out(name: str, argv: list[str]) -> list[str]:
     argv = list(argv)
     if name in _OF_A_CHECKPOINT and len(argv) > 1 and not argv[1].startswith("-"):
         argv[1] = f"{_OVERRIDE}checkpoint={argv[1]!r}"
+        if name == "export" and len(argv) > 2 and not argv[2].startswith("-"):
+            argv[2] = f"--workdir={argv[2]}"
     long, rest = [], argv[::-1]
     while rest:
         arg = rest.pop()

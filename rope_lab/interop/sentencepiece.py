@@ -30,9 +30,7 @@ def model_content(
       blank_first: whether a blank is put before the text, as Llama's does.
     """
     unknown = kinds.index(UNKNOWN)
-    parts = [
-        _field(1, _piece(*row)) for row in zip(pieces, scores, kinds, strict=True)
-    ]
+    parts = [_field(1, _piece(*row)) for row in zip(pieces, scores, kinds, strict=True)]
     trainer = _number(3, _BPE) + _number(35, BYTE in kinds) + _number(40, unknown)
     trainer += _number(41, bos_id) + _number(42, eos_id) + _number(43, -1)
     normalizer = _field(1, b"identity") + _number(3, blank_first)

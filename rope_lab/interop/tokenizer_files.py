@@ -35,7 +35,9 @@ def tokenizer_files(tokenizer: Tokenizer | None, length: int) -> dict[str, bytes
             f"{type(tokenizer).__name__} is no tokenizer of a file: export with "
             "tokenizer=None and add its files by hand"
         )
-    first = hf.Tokenizer.from_buffer(content).id_to_token(tokenizer.bos_id)
+    first = None
+    if tokenizer.bos_id is not None:
+        first = hf.Tokenizer.from_buffer(content).id_to_token(tokenizer.bos_id)
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": length,

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tiny_checkpoint import write_folder
 
 from rope_lab.logic import CATALOGUE
 
@@ -24,8 +25,10 @@ def snippets() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
 
-def test_the_snippets_run_in_order(monkeypatch, catalogue_restored):
-    monkeypatch.chdir(ROOT)
+def test_the_snippets_run_in_order(monkeypatch, catalogue_restored, tmp_path):
+    (tmp_path / "README.md").write_text(TEXT, encoding="utf-8")
+    write_folder(tmp_path / "Llama-3.2-1B")  # a small one stands in for it
+    monkeypatch.chdir(tmp_path)
     shared = {"__name__": "readme"}
     for source in snippets():
         exec(compile(source, "README.md", "exec"), shared)
@@ -33,6 +36,8 @@ def test_the_snippets_run_in_order(monkeypatch, catalogue_restored):
     assert shared["loss_NT"].mean() < 4.0
     assert shared["o_BTHC"].shape == (1, 16, 4, 64)
     assert "grouped" in CATALOGUE
+    assert shared["trained_as"] == {"name": "rope", "base": 10_000.0}
+    assert (tmp_path / "Llama-3.2-1B-long" / "model.safetensors").is_file()
 
 
 def table_rows() -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ from rope_lab.data import Tokenizer
 from rope_lab.interop import load_pretrained
 from rope_lab.logic.inherit import completed
 from rope_lab.model import ModelConfig, build_logic
+from rope_lab.training.folders import FOLDER
 
 Spec = dict[str, Any] | list[dict[str, Any]]
 
@@ -45,14 +46,16 @@ def open_checkpoint(path: str | Path, average: bool = False) -> Opened:
     """Workdir or step of a run of ours; or a checkpoint that `load_pretrained` reads.
 
     Args:
-      path: of either. A folder with a config.json, or a file, is another program's.
+      path: of either. A file is another program's, and a folder with a config.json
+        unless it holds checkpoints of ours, whose runs write a file of that name, too.
       average: of a run of ours, the moving average of the parameters.
 
     Raises:
       ValueError: nothing there, or damaged; says what to do.
     """
     place = Path(path).expanduser()
-    if place.is_file() or (place / "config.json").is_file():
+    described = (place / "config.json").is_file()
+    if place.is_file() or (described and not (place / FOLDER).is_dir()):
         if average:
             raise ValueError(f"{path} holds no moving average; leave average False")
         return _of_another_program(place)

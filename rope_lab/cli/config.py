@@ -112,6 +112,8 @@ class ExtrapolateConfig:
     far_repeat_length: int | None = None  # as many windows of a longer passage repeated
     seed: int = 0  # of the windows
     data_dir: str | None = None  # None: $ROPE_LAB_DATA, else ~/.cache/rope_lab
+    title: str = "One model at many lengths"  # of the page
+    page: str | None = None  # folder of a page with tables and pictures; None: none
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

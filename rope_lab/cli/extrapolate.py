@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rope_lab.cli import record
 from rope_lab.cli.checkpoints import Loaded, load_checkpoint
 from rope_lab.cli.config import ExtrapolateConfig
+from rope_lab.cli.extrapolate_page import write_page
 from rope_lab.cli.specs import resolve
 from rope_lab.data import (
     Corpus,
@@ -21,9 +23,15 @@ from rope_lab.data import (
     load_tokenizer,
     packed_windows,
 )
-from rope_lab.evaluation import Model, Row, RowProgress, evaluate_rows
+from rope_lab.evaluation import (
+    Model,
+    Row,
+    RowProgress,
+    evaluate_rows,
+    save_results,
+)
 from rope_lab.evaluation.results import FAR_REPEATED, NATURAL, REPEATED
-from rope_lab.model import ModelConfig, build_logic
+from rope_lab.model import ModelConfig, build_logic, count_parameters
 from rope_lab.model.learned import with_learned
 from rope_lab.training.progress import format_seconds
 
@@ -46,15 +54,37 @@ def extrapolate(config: ExtrapolateConfig, workdir: str | Path) -> dict[str, Any
     windows = _windows(config, first)
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    return evaluate_rows(
+    path = workdir / "results.json"
+    results = evaluate_rows(
         first.graphdef,
         {label: Model(m.params, m.identity) for label, m in models.items()},
         rows,
         windows,
         first.train_length,
-        workdir / "results.json",
+        path,
         progress=_Printer(),
     )
+    if config.page is not None:
+        results["run"] = _describe_run(config, first)
+        save_results(Path(config.page) / "results.json", results)
+        print(write_page(Path(config.page), results))
+    return results
+
+
+def _describe_run(config: ExtrapolateConfig, first: Loaded) -> dict[str, Any]:
+    """What a reader of the page needs to judge and repeat the numbers."""
+    return {
+        "title": config.title,
+        "command": record.describe_command("extrapolate"),
+        "commit": record.commit(),
+        "machine": record.describe_machine(),
+        "versions": record.describe_versions(),
+        "model": dataclasses.asdict(first.model_config),
+        "parameters": count_parameters(first.params),
+        "identity": first.identity,
+        "packed": config.packed,
+        "seed": config.seed,
+    }
 
 
 def _load_models(config: ExtrapolateConfig) -> dict[str, Loaded]:

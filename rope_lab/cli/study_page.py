@@ -38,7 +38,7 @@ def write_page(folder: Path, results: Results) -> Path:
         *text.opening(results),
         "## Has it learned to copy?",
         *text.gate(results),
-        _table(["model", "first copy", "second copy", "gain, points"], _gates(results)),
+        table(["model", "first copy", "second copy", "gain, points"], _gates(results)),
         "## The article's rows",
         *text.article(results),
         _article_table(results, article),
@@ -48,16 +48,16 @@ def write_page(folder: Path, results: Results) -> Path:
         *_order(results),
         "## Every other row",
         _others_table(results, others),
-        *_reading(Path(folder)),
+        *reading(Path(folder)),
         "## Does the feature gap predict who extrapolates?",
         *text.gaps(results),
         "## Pictures",
-        *(_picture(caption, path) for caption, path in figures.items()),
+        *(picture(caption, path) for caption, path in figures.items()),
         "## Rows still missing",
         *text.missing(results),
         "## How it was made",
         *text.making(results),
-        _table(["model", "tokens", "epochs", "minutes, training", "minutes, rows"],
+        table(["model", "tokens", "epochs", "minutes, training", "minutes, rows"],
                text.costs(results)),
     ]  # fmt: skip
     path = Path(folder) / "README.md"
@@ -65,7 +65,8 @@ def write_page(folder: Path, results: Results) -> Path:
     return path
 
 
-def _reading(folder: Path) -> list[str]:
+def reading(folder: Path) -> list[str]:
+    """The section that a person wrote, if there is one."""
     path = folder / READING
     return ["## Reading", path.read_text("utf-8").strip()] if path.exists() else []
 
@@ -96,7 +97,7 @@ def _article_table(results: Results, labels: Sequence[str]) -> str:
         line += [_longest(results, row, kind) for kind in kinds]
         lines.append([*line, *_losses(results, row), gaps.get(label, "–")])
     head += ["loss", "beyond L: loss minus truncated", "feature gap"]
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _others_table(results: Results, labels: Sequence[str]) -> str:
@@ -111,7 +112,7 @@ def _others_table(results: Results, labels: Sequence[str]) -> str:
         line = [label, row["model"], _accuracy(results, row, short, NATURAL)]
         line += [_longest(results, row, kind) for kind in kinds]
         lines.append([*line, *_losses(results, row), gaps.get(label, "–")])
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _mean_gaps(results: Results) -> dict[str, str]:
@@ -166,10 +167,11 @@ def _comparisons(found: Sequence[Comparison]) -> str:
         ]
         for one in found
     ]
-    return _table(head, lines)
+    return table(head, lines)
 
 
-def _picture(caption: str, path: Path) -> str:
+def picture(caption: str, path: Path) -> str:
+    """Markdown of a picture beside the page, light or dark as the reader has it."""
     query = 'media="(prefers-color-scheme: dark)"'
     return (
         f'<picture><source {query} srcset="{dark_path(path).name}">'
@@ -177,6 +179,7 @@ def _picture(caption: str, path: Path) -> str:
     )
 
 
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Markdown of a table."""
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)

@@ -34,6 +34,20 @@ class PublishedRow:
     note: str = ""
 
 
+# Loss of Llama-2 13B on the last 4,096 targets of long texts, of the article's code.
+LLAMA2_LENGTHS = (4096, 8192, 16384)  # tokens
+LLAMA2_13B = {
+    "RoPE": (1.4967, 8.8615),
+    "NTK-mixed, exponent 0.75, scale 12, †": (1.6081, 1.5417, 1.5163),
+    "ReRoPE w=1024 †": (1.4996, 1.4267, 1.4001),
+}
+LLAMA2_TOLD = (
+    "The article's loss of Llama-2 13B, trained at 4,096 tokens and not fine-tuned "
+    "([kexue 9708](https://kexue.fm/archives/9708)). There every length scores the "
+    "same last 4,096 tokens, so that a longer text is more context for them; above, "
+    "every length scores all of its tokens."
+)
+
 HALF, QUARTER = Fraction(1, 2), Fraction(1, 4)
 PLAIN_ROWS = (
     PublishedRow("PI", 49.41, 15.04, 13.54, "interpolated", "PI"),

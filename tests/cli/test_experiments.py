@@ -116,9 +116,13 @@ def test_a_checkpoint_is_measured_on_other_documents_packed(
         "documents": str(folder),
         "packed": True,
         "lengths": [16, 64],
-        "encodings": [{"label": "ReRoPE", "name": "rerope", "window": 8}],
+        "encodings": [
+            {"label": "RoPE", "name": "rope"},
+            {"label": "ReRoPE", "name": "rerope", "window": 8},
+        ],
         "num_windows": 4,
         "num_repeated_windows": 2,
+        "page": str(tmp_path / "page"),
         "data_dir": settings["data"]["data_dir"],
     }
     run("extrapolate", write_config(values), tmp_path / "far")
@@ -126,6 +130,11 @@ def test_a_checkpoint_is_measured_on_other_documents_packed(
     cells = {n: results["rows"][1]["cells"][n]["natural"] for n in ("16", "64")}
     assert {n: cell["windows"] for n, cell in cells.items()} == {"16": 16, "64": 4}
     assert cells["16"]["tokens"] == cells["64"]["tokens"] == 256
+    page = (tmp_path / "page" / "README.md").read_text()
+    for row in results["rows"]:
+        assert f"| {row['label']} | {row['cells']['16']['natural']['loss']:.3f}" in page
+    assert "| ReRoPE w=1024 † | 1.4996 | 1.4267 | 1.4001 |" in page
+    assert (tmp_path / "page" / "loss-by-position.png").exists()
 
 
 def test_a_wrong_encoding_stops_the_demo_before_it_trains(

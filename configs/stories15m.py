@@ -1,8 +1,9 @@
 """The ReRoPE article's experiment on a small language model that others trained.
 
-    rope-lab import WEIGHTS/model.bin --workdir=runs/stories/model
-    python -m experiments.sample_stories --checkpoint=WEIGHTS/model.bin \\
-        --output=runs/stories/sampled
+    python -m experiments.fetch_weights weights stories15M
+    rope-lab import weights/stories15M/stories15M.bin --workdir=runs/stories/model
+    python -m experiments.sample_stories --output=runs/stories/sampled \\
+        --checkpoint=weights/stories15M/stories15M.bin
     python -m experiments.extrapolate --config=configs/stories15m.py \\
         --workdir=runs/stories/untuned --config.page=experiments/stories
 

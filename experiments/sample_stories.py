@@ -1,7 +1,7 @@
 """Stories that a model writes itself, from its BOS alone: text to measure it on.
 
-    python -m experiments.sample_stories --checkpoint=WEIGHTS/model.bin \
-        --output=runs/stories/sampled
+    python -m experiments.sample_stories --output=runs/stories/sampled \
+        --checkpoint=weights/stories15M/stories15M.bin
 
 Writes 0000.txt, 0001.txt, ... in batches; a batch that is there is not sampled again.
 The loss of a model on text of its own is the entropy of what it writes, below that on

@@ -15,6 +15,7 @@ from rope_lab.evaluation import records
 from rope_lab.evaluation.leval_tasks import TASKS as LEVAL_TASKS
 
 REROPE = {"name": "rerope", "window": "trained/2"}
+NTK = {"name": "ntk_aware", "scale": "measured/trained"}  # shares RoPE's programs
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_one_command_measures_everything_there_is(
     (folder / "tpo.jsonl").write_text(json.dumps(question))
     arguments = [
         "--lengths=[64,320]",
-        f"--encodings=[{REROPE!r}]",
+        f"--encodings=[{NTK!r}]",
         "--config.perplexity=[{'convention': 'last'}]",
         "--config.retrieval.tasks=['needle']",
         "--config.retrieval.count=2",
@@ -84,8 +85,8 @@ def test_one_command_measures_everything_there_is(
         "--config.leval.new_tokens=4",
     ]
     scorecard = command("evaluate", *arguments)
-    rerope = "rerope window=trained/2"
-    for label in ("own", rerope):
+    ntk = "ntk_aware scale=measured/trained"
+    for label in ("own", ntk):
         cells = line(scorecard, "perplexity/last/held_out", label)["cells"]
         assert set(cells) == {"64", "320"}
         assert all(1 < cell["value"] < 2000 for cell in cells.values())
@@ -94,13 +95,13 @@ def test_one_command_measures_everything_there_is(
     reasons = {one["evaluation"]: one["reason"] for one in scorecard["not_run"]}
     assert "needle at length 64" in reasons["retrieval/needle"]
     assert "holds no codeU.jsonl" in reasons["l-eval/codeU"]
-    assert reasons["l-eval/average"].startswith(rerope)
+    assert reasons["l-eval/average"].startswith(ntk)
     printed = capsys.readouterr().out
     assert "not run: l-eval/quality" in printed and "perplexity/last" in printed
     workdir = tmp_path / "evaluate"
     assert {p.name for p in workdir.glob("*.png")} >= {
         "needle-own.png",
-        "needle-rerope-window-trained-2.png",
+        "needle-ntk-aware-scale-measured-trained.png",
     }
     kept = [records.load(path) for path in (workdir / "records").iterdir()]
     assert len(kept) == len(scorecard["lines"])

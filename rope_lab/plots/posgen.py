@@ -45,13 +45,15 @@ def posgen_validation(
     Mean over seeds; the band is one standard deviation.
     """
 
+    last = max(max(r["validation"]["steps"]) for e in entries for r in e["rows"])
+
     def panel(axes, entry: dict[str, Any]) -> None:
         for color, dashes, row in _styled(entry["rows"]):
             steps = np.array(row["validation"]["steps"])
             losses = np.array(row["validation"]["loss"])
             _band(axes, steps, losses, color, dashes, row["label"])
         axes.set_ylim(bottom=0)
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, last)
 
     return _panels(entries, path, titles, panel, "step", "validation loss, nats")
 

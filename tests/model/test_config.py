@@ -63,6 +63,7 @@ def test_build_logic_refuses_what_it_cannot_read(spec, word):
         ({"vocab_size": 0}, "vocab_size"),
         ({"dtype": "float8"}, "dtype"),
         ({"block": "mlp"}, "block.*'gau'"),
+        ({"biases": "keys"}, "biases.*'qkv'"),
         ({"qk_norm": True}, "qk_norm.*'rms'"),
         ({"block": "gau"}, "num_heads=1"),
         ({"block": "gau", **ONE_HEAD, "biases": True}, "biases=False"),

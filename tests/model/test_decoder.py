@@ -135,6 +135,7 @@ PATTERNS = {
         ("one for all", {}),
         ("periodic", EVERYTHING),
         ("runs", {"biases": True}),
+        ("one for all", {"biases": "qkv"}),
         ("last differs", {"qk_norm": "rms"}),
         ("runs", {"qk_norm": "keys"}),
         ("runs", {"qk_norm": "queries"}),

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from rope_lab.attention.dense import dense
 from rope_lab.attention.operands import make_layout
+from rope_lab.attention.platform import target_platform
 from rope_lab.attention.ring import ring
 from rope_lab.attention.tiled import tiled
 from rope_lab.attention.zigzag import zigzag
@@ -190,7 +191,7 @@ def _chosen(implementation: str, q_BTHD, k_BSKD, v_BSKC, logic) -> str:
             raise ValueError(f"implementation={implementation!r}: {reason}")
     if implementation != "auto":
         return implementation
-    backend = jax.default_backend()
+    backend = target_platform()
     if (
         backend in ("gpu", "tpu")
         and _kernels(backend).refusal(q_BTHD, k_BSKD, v_BSKC, logic) is None

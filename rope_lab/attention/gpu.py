@@ -29,6 +29,7 @@ from rope_lab.attention.gpu_walk import (
 )
 from rope_lab.attention.kernels import LOWEST, Operands, Plan
 from rope_lab.attention.operands import Layout
+from rope_lab.attention.platform import target_platform
 
 SMALLEST = 16  # of any axis of a product
 WIDEST = 256  # head dim
@@ -89,7 +90,7 @@ def _tile(length: int, longest: int) -> int:
 
 def refusal(q_BTHD, k_BSKD, v_BSKC, logic) -> str | None:
     """Why `gpu` does not take this call, or None."""
-    platform = jax.default_backend()
+    platform = target_platform()
     if platform not in ("gpu", "cuda"):
         return f"needs a GPU; this process runs on {platform}"
     capability = str(getattr(jax.devices()[0], "compute_capability", "unknown"))

@@ -19,6 +19,7 @@ from jax.experimental import pallas as pl
 from rope_lab.attention import kernels
 from rope_lab.attention.kernels import LOWEST, Operands, Plan
 from rope_lab.attention.operands import Layout
+from rope_lab.attention.platform import target_platform
 from rope_lab.attention.steps import Steps
 from rope_lab.attention.tiles import tile_length
 from rope_lab.attention.tpu_walk import Step, Walk, call
@@ -61,7 +62,7 @@ def _tile(length: int, longest: int) -> int:
 
 def refusal(q_BTHD, k_BSKD, v_BSKC, logic) -> str | None:
     """Why `tpu` does not take this call, or None."""
-    platform = jax.default_backend()
+    platform = target_platform()
     if platform != "tpu":
         return f"needs a TPU; this process runs on {platform}"
     dim = max(q_BTHD.shape[-1], v_BSKC.shape[-1])

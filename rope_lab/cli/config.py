@@ -85,10 +85,23 @@ class FinetuneConfig:
     checkpoint: str  # workdir of a run, or one of its checkpoints/<step>
     logic: Any  # as model.logic; options may be "trained" or "trained/4", see specs.py
     average: bool = False  # start from the moving average (the run had ema_decay)
+    # Keys of `ModelConfig`: dtype and remat as wanted here, others as they have to be.
+    model: dict[str, Any] = dataclasses.field(default_factory=dict)
     data: DataConfig
     training: TrainingConfig
     validation: ValidationConfig = ValidationConfig()
     mesh: MeshConfig = MeshConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlanConfig:
+    """`rope-lab plan`: a run, and the TPU slice it would have."""
+
+    topology: str  # --topology: chip and shape of a slice, such as "v5p:4x4x4"
+    num_slices: int = 1  # --num_slices, which the data axis of the mesh joins
+    output: str | None = None  # --output: file of the JSON record; its table beside it
+    pretrain: PretrainConfig | None = None  # one of the two
+    finetune: FinetuneConfig | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

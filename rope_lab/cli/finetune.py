@@ -14,7 +14,7 @@ from rope_lab.cli.config import FinetuneConfig
 from rope_lab.cli.pretrain import train_run
 from rope_lab.cli.specs import resolve
 from rope_lab.data import packed_sequences
-from rope_lab.model import build_logic
+from rope_lab.model import build_logic, model_structure
 from rope_lab.model.learned import with_learned
 from rope_lab.training import (
     TrainState,
@@ -30,7 +30,7 @@ def finetune(config: FinetuneConfig, workdir: str | Path) -> TrainState:
 
     Raises:
       ValueError: the checkpoint is missing or damaged, or was trained with another
-        tokenizer than the data has.
+        tokenizer than the data has; or model asks for other parameters than it holds.
     """
     mesh = make_mesh(config.mesh)
     loaded = load_checkpoint(config.checkpoint, config.average)
@@ -42,16 +42,16 @@ def finetune(config: FinetuneConfig, workdir: str | Path) -> TrainState:
             f"({loaded.meta['config']['data']['tokenizer']!r}): the same text would "
             "get other token numbers"
         )
+    model = loaded.model_config.computed_as(config.model)
     batch = config.data.batch_size, config.data.length
-    steps = config.training.accumulation_steps
-    check_fits(mesh, loaded.model_config, *batch, steps)
+    check_fits(mesh, model, *batch, config.training.accumulation_steps)
     spec = resolve(config.logic, loaded.train_length, config.data.length)
     spec = loaded.completed(spec)
-    logic = build_logic(spec, loaded.model_config)
-    with_learned(logic, loaded.params, loaded.model_config.num_layers)  # or refuses
+    logic = build_logic(spec, model)
+    with_learned(logic, loaded.params, model.num_layers)  # or refuses
     meta = run_meta(
         dataclasses.asdict(config) | {"started_from": loaded.identity},
-        dataclasses.asdict(loaded.model_config),
+        dataclasses.asdict(model),
         logic,
         source.corpus.split_checksum("train"),
         source.tokenizer.checksum,
@@ -59,7 +59,7 @@ def finetune(config: FinetuneConfig, workdir: str | Path) -> TrainState:
     describe = f"from {config.checkpoint}, length {config.data.length}"
     return train_run(
         "finetune",
-        loaded.graphdef,
+        model_structure(model, logic)[0],
         placed(loaded.params, mesh),
         logic,
         source,

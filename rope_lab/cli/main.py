@@ -34,6 +34,7 @@ EXPERIMENTS = {
     "generate": ("rope_lab.cli.generate:generate", "GenerateConfig"),
     "import": ("rope_lab.cli.importing:import_checkpoint", "ImportConfig"),
     "export": ("rope_lab.cli.exporting:export", "ExportConfig"),
+    "plan": ("rope_lab.cli.plan:plan", "PlanConfig"),
     "demo": ("rope_lab.cli.demo:demo", "DemoConfig"),
 }
 # The same command over a config that says which models to train first.
@@ -53,11 +54,12 @@ _SHORT = {
     ),
     "import": ("--length",),
     "export": ("--length", "--dtype", "--encoding"),
+    "plan": ("--topology", "--num_slices", "--output"),
 }  # fmt: skip
 _TEXT = ("--prompt", "--template", "--system", "--dtype")
 # These take a checkpoint behind their name, and do without a config.
 _OF_A_CHECKPOINT = ("evaluate", "perplexity", "generate", "import", "export")
-_WITHOUT_WORKDIR = ("generate",)
+_WITHOUT_WORKDIR = ("generate", "plan")
 _WRONG_INPUT = (ValueError, OSError, NotImplementedError)
 
 
@@ -150,6 +152,8 @@ def _parse(
         plain = {} if values.config is None else values.config.to_dict()
     for override in overrides:
         config_module.override(plain, override.removeprefix(_OVERRIDE))
+    if name == "plan":
+        plain = importlib.import_module(_module(name)).plan_values(plain)
     function, dataclass = reader_of(name, plain)
     config = config_module.read(getattr(config_module, dataclass), plain)
     return function, config, values.workdir

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 
 BLOCKS = ("llama", "gau")
 REMATS = ("none", "full", "dots")
 EXCHANGES = ("keys", "heads")
+# How the same numbers are computed.
+COMPUTED = ("dtype", "remat", "context_exchange")
 QK_NORMS = ("none", "rms", "keys", "queries", "cosine")
 # ModelConfig.biases -> the groups of projections that have one.
 BIASES = {
@@ -99,6 +103,22 @@ class ModelConfig:
     def has_bias(self, group: str) -> bool:
         """Whether projections of a group have biases: "qkv", "out", "feed_forward"."""
         return group in BIASES[self.biases]
+
+    def computed_as(self, changes: Mapping[str, Any]) -> ModelConfig:
+        """The same parameters in another dtype, or rematerialised otherwise.
+
+        Raises:
+          ValueError: a change that would need other parameters, or none that is known.
+        """
+        for key, value in changes.items():
+            if key not in {field.name for field in dataclasses.fields(self)}:
+                raise ValueError(f"model.{key}: nothing reads this key")
+            if key not in COMPUTED and value != getattr(self, key):
+                raise ValueError(
+                    f"model.{key} is {value!r}, and the checkpoint was trained with "
+                    f"{getattr(self, key)!r}; only {', '.join(COMPUTED)} can change"
+                )
+        return dataclasses.replace(self, **changes)
 
     @property
     def value_dim(self) -> int:

@@ -5,6 +5,7 @@ import math
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from rope_lab.model import ModelConfig
@@ -59,7 +60,32 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
     sizes, types = tuple(given[axis] for axis in AXES), (AxisType.Auto,) * len(AXES)
     if left:
         return Mesh(np.array(devices[:wanted]).reshape(sizes), AXES, axis_types=types)
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices > 1:
+        return Mesh(_over_slices(sizes, devices, slices), AXES, axis_types=types)
     return jax.make_mesh(sizes, AXES, axis_types=types, devices=devices)
+
+
+def _over_slices(
+    sizes: tuple[int, ...], devices: list[jax.Device], slices: int
+) -> np.ndarray:
+    """Devices of several TPU slices: only the axis `data` reaches from one to another.
+
+    Between slices there is the data centre's network, and data exchanges least.
+    """
+    data, *others = sizes
+    if data % slices:
+        raise ValueError(
+            f"mesh.data is {data}, which does not divide by the {slices} slices that "
+            "the devices are in; parameters are not divided among slices: change "
+            "mesh.data, mesh.fsdp, mesh.tensor and mesh.context"
+        )
+    return mesh_utils.create_hybrid_device_mesh(
+        (data // slices, *others),
+        (slices, 1, 1, 1),
+        devices,
+        allow_split_physical_axes=True,
+    )
 
 
 def check_fits(

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rope_lab.logic.arguments import join_logic, split_logic
 from rope_lab.logic.draws import training_positions
@@ -45,6 +45,31 @@ def make_train_step(
     """
     step = _compile(make_update(graphdef, optimizer, config, apply))
     return step if mesh is None else on_mesh(step, mesh)
+
+
+def lowered_train_step(
+    graphdef: Any,
+    optimizer: optax.GradientTransformation,
+    config: TrainingConfig,
+    state: TrainState,
+    batch: Batch,
+    logic: Any,
+    mesh: Mesh,
+) -> jax.stages.Lowered:
+    """The program of `make_train_step` for shapes in place of arrays, not yet compiled.
+
+    state, batch: of jax.ShapeDtypeStruct with shardings on the mesh, whose devices need
+      not be there.
+    """
+    arrays, structure = split_logic(logic)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(jnp.shape(x), x.dtype, sharding=everywhere),
+        arrays,
+    )
+    program = _jitted(make_update(graphdef, optimizer, config))
+    with jax.set_mesh(mesh):
+        return program.lower(state, batch, shapes, structure)
 
 
 def on_mesh(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
@@ -151,14 +176,18 @@ def _average(ema: Any, params: Any, decay: float | None) -> Any:
 
 
 def _compile(step: Step) -> Step:
-    """jax.jit that takes plain functions among the leaves of `logic` as static."""
-
-    def run(state, batch, arrays, structure):
-        return step(state, batch, join_logic(arrays, structure))
-
-    compiled = jax.jit(run, donate_argnums=0, static_argnums=3)
+    compiled = _jitted(step)
 
     def call(state: TrainState, batch: Batch, logic: Any):
         return compiled(state, batch, *split_logic(logic))
 
     return call
+
+
+def _jitted(step: Step) -> Callable[..., Any]:
+    """jax.jit that takes plain functions among the leaves of `logic` as static."""
+
+    def run(state, batch, arrays, structure):
+        return step(state, batch, join_logic(arrays, structure))
+
+    return jax.jit(run, donate_argnums=0, static_argnums=3)

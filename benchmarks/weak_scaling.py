@@ -25,13 +25,11 @@ CONFIGS = {32_768: "llama2_7b_32k", 4_096: "llama2_7b_4k400"}
 # Topology, slices, and chips that share the parameters; the rest share the sequences.
 SLICES = [
     ("v5p:2x2x4", 1, 16),
+    ("v5p:4x4x4", 1, 64),
+    ("v5p:4x8x8", 1, 64),
     ("v5p:8x8x16", 1, 64),
     ("v5e:16x16", 1, 64),
     ("v5e:16x16", 4, 64),
-    ("v5p:4x4x8", 1, 64),
-    ("v5p:4x4x4", 1, 64),
-    ("v5p:4x8x8", 1, 64),
-    ("v5p:8x8x8", 1, 64),
 ]
 SCHEMA_VERSION = 1
 
@@ -40,8 +38,8 @@ def main() -> None:
     path = RESULTS / "weak_scaling.json"
     again = "--again" in sys.argv[1:]
     known = json.loads(path.read_text())["rows"] if path.exists() and not again else {}
-    for topology, num_slices, fsdp in SLICES:
-        for length in CONFIGS:
+    for length in CONFIGS:
+        for topology, num_slices, fsdp in SLICES:
             label = f"{topology} x {num_slices}, {length}"
             if label not in known:
                 known[label] = measured(topology, num_slices, fsdp, length)

@@ -50,12 +50,12 @@ def finetuned(
 
     Args:
       model: of `MODELS`.
-      checkpoint: folder that `rope-lab import` wrote; has the tokenizer beside it.
+      checkpoint: folder under runs/ that `rope-lab import` wrote, with its tokenizer.
       scale: target length / train_length.
       base: of the rotation.
     """
     return {
-        "checkpoint": f"checkpoints/{checkpoint}",
+        "checkpoint": f"runs/{checkpoint}",
         "model": {**MODELS[model], "dtype": "bfloat16", "remat": "full"},
         "logic": {
             "name": "yarn",
@@ -66,7 +66,7 @@ def finetuned(
         },
         "data": {
             "corpus": "data/pg19/train",  # a text file for each book
-            "tokenizer": f"checkpoints/{checkpoint}/{tokenizer}",
+            "tokenizer": f"runs/{checkpoint}/{tokenizer}",
             "length": length,
             "batch_size": 64,
             "seed": 42,
@@ -109,4 +109,28 @@ def smoke_finetuned(config: dict[str, Any]) -> dict[str, Any]:
         | {"checkpoint_every": 2},
         "validation": {"every": 2, "num_windows": 2},
         "mesh": {"fsdp": 1},
+    }
+
+
+def smoke_evaluated(config: dict[str, Any]) -> dict[str, Any]:
+    """The same evaluation of configs/tiny_llama.py's model; without L-Eval's files."""
+    few = {"documents": "held_out", "minimum_tokens": None, "count": 2, "stride": 32}
+    few |= {"maximum_tokens": 2 * TINY_LENGTH}
+    return config | {
+        "checkpoint": TINY,
+        "lengths": [TINY_LENGTH, 2 * TINY_LENGTH],
+        "perplexity": [config["perplexity"][0] | few],
+        "retrieval": {"tasks": ["passkey"], "count": 2},
+        "leval": {},
+    }
+
+
+def smoke_perplexity(config: dict[str, Any]) -> dict[str, Any]:
+    """The same rows and convention on configs/tiny_llama.py's model."""
+    return config | {
+        "checkpoint": TINY,
+        "lengths": [TINY_LENGTH, 2 * TINY_LENGTH],
+        "documents": "held_out",
+        "count": 2,
+        "targets": TINY_LENGTH,
     }

@@ -107,8 +107,8 @@ def _notes(plan: dict[str, Any]) -> list[str]:
 def _chip_lines(chip: Chip) -> list[str]:
     return [
         f"{chip.name}: {chip.peak / 1e12:.0f} TFLOP/s in bfloat16, "
-        f"{chip.memory / _GIB:.0f} GiB at {chip.memory_bandwidth / 1e9:.0f} GB/s, sends "
-        f"{chip.link_bandwidth / 1e9:.0f} GB/s over its links and "
+        f"{chip.memory / _GIB:.0f} GiB at {chip.memory_bandwidth / 1e9:.0f} GB/s, "
+        f"sends {chip.link_bandwidth / 1e9:.0f} GB/s over its links and "
         f"{chip.network_bandwidth / 1e9:.3g} GB/s to other slices "
         f"(cloud.google.com/tpu/docs/{chip.name}).",
         "Seconds are bounds from these numbers, every part at its peak and all of them "

@@ -1,0 +1,46 @@
+"""Fine-tune Llama 2 13B Chat at 16,384 tokens, 4 times its length: 100 steps.
+
+    rope-lab import Llama-2-13b-chat-hf --workdir=runs/llama2_13b_chat
+    python -m experiments.finetune --config=configs/llama2_13b_16k.py \\
+        --workdir=runs/llama2_13b_16k
+
+The paper's first strategy, few steps at the long length, with Resonance-YaRN; YaRN by
+
+    --config.logic.resonance=False
+
+For an accelerator; not run here. The mesh is that of a TPU slice of 64 chips. On 8 GPUs
+of 80 GB, one sequence at a time on each (18.2 GiB of state; not compiled for them):
+
+    --config.mesh.fsdp=8 --config.training.accumulation_steps=8
+
+MEMORY
+
+Needs the weights, PG-19 as a folder with a text file for each book (data/pg19/train),
+and the extra `hf`. Published, L-Eval's closed-ended tasks, after the fine-tuning:
+
+                   Coursera    GSM  QuALITY  TOEFL  CodeU  SFiction  average
+    YaRN              38.08  39.00    43.07  65.43   0.00     63.28    41.48
+    Resonance-YaRN    38.66  39.00    43.56  65.06   1.11     62.50    41.65
+
+The same code path with a model of random numbers, in seconds, behind
+configs/tiny_llama.py: --config=configs/llama2_13b_16k.py:smoke
+
+Source: arXiv 2403.00071, section 5.2, table 2 and appendix C.2.
+"""
+
+from ml_collections import ConfigDict
+
+from rope_lab.cli.published_sizes import finetuned, smoke_finetuned
+
+
+def get_config(kind: str = "") -> ConfigDict:
+    """Keys of `FinetuneConfig`; kind "smoke": of a tiny model of random numbers."""
+    config = finetuned(
+        model="llama2_13b",
+        checkpoint="llama2_13b_chat",
+        length=16_384,
+        num_steps=100,
+        scale=4,
+        mesh={"fsdp": 64},
+    )
+    return ConfigDict(smoke_finetuned(config) if kind == "smoke" else config)

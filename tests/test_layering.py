@@ -20,6 +20,7 @@ LEVELS = {
     "training": 5,
     "evaluation": 5,
     "interop": 5,
+    "planning": 6,  # what training needs of devices that are not there
     "plots": 6,  # draws what evaluation measured
     "cli": 7,
 }

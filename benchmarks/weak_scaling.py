@@ -18,6 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.weak_scaling_page import write_page
+
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
 TOKENS = 32_768  # of a chip, in a step
@@ -43,8 +45,8 @@ def main() -> None:
             label = f"{topology} x {num_slices}, {length}"
             if label not in known:
                 known[label] = measured(topology, num_slices, fsdp, length)
-                print(label, known[label]["compilation"], flush=True)
                 save(path, known)
+                write_page(known, RESULTS)
 
 
 def measured(topology: str, num_slices: int, fsdp: int, length: int) -> dict[str, Any]:

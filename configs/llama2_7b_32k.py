@@ -13,7 +13,9 @@ of 80 GB, one sequence at a time on each (9.4 GiB of state; not compiled for the
 
     --config.mesh.fsdp=8 --config.training.accumulation_steps=8
 
-MEMORY
+Of these 64 chips each holds 1.18 GiB of parameters and optimizer state; the rest is in
+
+    rope-lab plan --config=configs/llama2_7b_32k.py --topology=v5p:4x4x4
 
 Needs the weights, PG-19 as a folder with a text file for each book (data/pg19/train),
 and the extra `hf`. Published, L-Eval's closed-ended tasks, after the fine-tuning:

@@ -14,7 +14,9 @@ of 80 GB, one sequence at a time on each (11.2 GiB of state; not compiled for th
 
     --config.mesh.fsdp=8 --config.training.accumulation_steps=8
 
-MEMORY
+Of these 64 chips each holds 1.40 GiB of parameters and optimizer state; the rest is in
+
+    rope-lab plan --config=configs/llama3_8b_8k200.py --topology=v5p:4x4x4
 
 Needs the weights, PG-19 as a folder with a text file for each book (data/pg19/train),
 and the extra `hf`. Nothing is published for

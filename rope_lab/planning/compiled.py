@@ -103,7 +103,7 @@ def compiled(work: Work) -> Compiled:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return Compiled(None, **_refusal(str(error)), **_spent(*before))
+        return Compiled(None, **refusal(str(error)), **_spent(*before))
     memory = program.memory_analysis()
     return Compiled(
         program.as_text(),
@@ -144,11 +144,11 @@ def _share(leaf: Any, sharding: NamedSharding) -> int:
     return math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
 
 
-def _refusal(message: str) -> dict[str, Any]:
+def refusal(message: str) -> dict[str, Any]:
     """The compiler's own words, and the bytes it names: needed, then available."""
     line = next(x for x in message.splitlines() if "RESOURCE_EXHAUSTED" in x)
-    units = {"K": 2**10, "M": 2**20, "G": 2**30}
-    sizes = re.findall(r"(\d+(?:\.\d+)?)([KMG])\b", line)
+    units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    sizes = re.findall(r"(\d+(?:\.\d+)?)([KMGT])\b", line)
     found = [float(number) * units[unit] for number, unit in sizes]
     needed, available = (*found, None, None)[:2]
     said = line.partition("RESOURCE_EXHAUSTED:")[2].strip()

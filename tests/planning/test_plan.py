@@ -10,6 +10,7 @@ import pytest
 
 from rope_lab.cli.main import run_experiment
 from rope_lab.cli.plan import plan_values
+from rope_lab.planning.compiled import refusal
 from rope_lab.planning.page import page
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +70,18 @@ def test_a_step_that_does_not_fit_says_what_is_missing_and_what_helps(
     said = page(found)
     for knob in ("fsdp", "accumulation_steps=16", "remat=full", "context=2"):
         assert knob in said
+
+
+@pytest.mark.parametrize(
+    ("sizes", "needed", "available"),
+    [("(30.46G) exceeds available HBM (15.75G)", 30.46 * GIB, 15.75 * GIB),
+     ("(1.96T) exceeds available HBM (15.75G)", 1.96 * 1024 * GIB, 15.75 * GIB),
+     ("for an unknown reason", None, None)],
+)  # fmt: skip
+def test_the_compiler_s_figures_are_read_from_its_words(sizes, needed, available):
+    said = f"Ran out of memory on HBM, the total required for HLO temporaries {sizes}."
+    found = refusal(f"RESOURCE_EXHAUSTED: {said}")
+    assert found == {"refusal": said, "needed": needed, "available": available}
 
 
 @pytest.mark.slow

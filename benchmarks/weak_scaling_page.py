@@ -136,7 +136,7 @@ def _draw(rows: list[Plan], path: Path) -> None:
             axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
             axes.set_xlabel("chips")
             axes.set_ylabel(quantity)
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
         labels = panels[0].get_legend_handles_labels()
         figure.legend(*labels, loc="outside lower center", ncols=2)
 

@@ -26,7 +26,7 @@ def apart(tmp_path_factory):
 
 @pytest.mark.parametrize("case", logics_on_a_mesh.CASES)
 def test_gradients_on_eight_devices_are_those_on_one(case, apart):
-    assert len(apart[case]) > 6
+    assert len(apart[case]) >= 6  # a gated attention unit has five matrices
     assert max(apart[case].values()) <= 1e-5, apart[case]
 
 

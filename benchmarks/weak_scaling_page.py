@@ -76,12 +76,14 @@ def _memory(row: Plan) -> list[str]:
     names = "parameters", "optimizer", "temporary", "total", "chip"
     sizes = [f"{memory[name] / GIB:.2f}" if name in memory else "-" for name in names]
     if not row["fits"]:
-        sizes[3] = f"does not fit: {memory['needed'] / GIB:.2f} needed"
+        sizes[3] = f"{memory['needed'] / GIB:.2f}, does not fit"
     return [*_names(row), str(row["mesh"]["fsdp"]), *sizes]
 
 
 def _sent(row: Plan) -> list[str]:
-    found = row.get("collectives", [])
+    if "collectives" not in row:
+        return [*_names(row), *["-"] * (len(KINDS) + 2)]
+    found = row["collectives"]
 
     def gigabytes(**wanted) -> str:
         chosen = [x for x in found if all(x[k] == v for k, v in wanted.items())]
@@ -93,11 +95,12 @@ def _sent(row: Plan) -> list[str]:
 
 
 def _bounds(row: Plan) -> list[str]:
-    if not row["fits"]:
-        return [*_names(row), "", "", "", "", "does not fit"]
+    if "seconds" not in row:
+        return [*_names(row), *["-"] * 4, "does not fit"]
     names = "compute", "memory", "links", "network"
     seconds = [f"{row['seconds'][name]:.3f}" for name in names]
-    return [*_names(row), *seconds, row["bottleneck"]]
+    said = row["bottleneck"] + ("" if row["fits"] else ", does not fit")
+    return [*_names(row), *seconds, said]
 
 
 def _cost(row: Plan) -> list[str]:
@@ -124,7 +127,9 @@ def _draw(rows: list[Plan], path: Path) -> None:
         for axes, (quantity, value) in zip(panels, values, strict=True):
             keys = [(chip, length) for chip in chips for length in lengths]
             for key, marker, color in zip(keys, MARKERS, series(), strict=False):
-                mine = [r for r in rows if (_chip(r), r["length"]) == key and r["fits"]]
+                mine = [
+                    r for r in rows if (_chip(r), r["length"]) == key and "seconds" in r
+                ]
                 axes.plot(
                     [row["chips"] for row in mine],
                     [value(row) for row in mine],

@@ -32,8 +32,8 @@ def page(plan: dict[str, Any]) -> str:
     if not plan["fits"]:
         lines += [f"**Does not fit**: {plan['memory']['refusal']}", ""]
         lines += ["What helps, what costs least first:", ""]
-        lines += [f"- {one}" for one in plan["advice"]]
-    else:
+        lines += [*(f"- {one}" for one in plan["advice"]), ""]
+    if "seconds" in plan:
         lines += [*_work_table(plan, chip), "", *_exchange_table(plan), ""]
         lines += _notes(plan)
     return "\n".join([*lines, "", *_chip_lines(chip), ""])

@@ -35,9 +35,12 @@ def make_plan(work: Work, topology: Topology) -> dict[str, Any]:
         "memory": _memory(resident, program, topology),
         "compilation": _compilation(program),
     }
+    plan["fits"] = "refusal" not in plan["memory"]
+    if not plan["fits"]:
+        plan["advice"] = advice(work)
     if program.text is None:
-        return plan | {"fits": False, "advice": advice(work)}
-    return plan | {"fits": True} | _running(work, topology, resident, program.text)
+        return plan
+    return plan | _running(work, topology, resident, program.text)
 
 
 def advice(work: Work) -> list[str]:
@@ -81,13 +84,28 @@ def _memory(resident: Held, program: Compiled, topology: Topology) -> dict[str, 
             "needed": program.needed,
             "available": program.available,
         }
-    return found | {
+    found |= {
         "arguments": program.arguments,
         "temporary": program.temporary,
         "outputs": program.outputs,
         "code": program.code,
         "total": program.total,
     }
+    return found | too_large(program.total, topology.chip.memory)
+
+
+def too_large(total: int, memory: int) -> dict[str, Any]:
+    """A refusal where the compiler's figures add up to more than a chip has.
+
+    The compiler itself does not refuse every such step.
+    """
+    if total <= memory:
+        return {}
+    said = (
+        f"the compiled step needs {total / 2**30:.2f} GiB at once by the compiler's "
+        f"figures, and a chip has {memory / 2**30:.0f}; the compiler did not refuse it"
+    )
+    return {"refusal": said, "needed": total, "available": memory}
 
 
 def _compilation(program: Compiled) -> dict[str, float]:

@@ -12,6 +12,7 @@ from rope_lab.cli.main import run_experiment
 from rope_lab.cli.plan import plan_values
 from rope_lab.planning.compiled import refusal
 from rope_lab.planning.page import page
+from rope_lab.planning.plan import too_large
 
 ROOT = Path(__file__).parents[2]
 GIB = 2**30
@@ -82,6 +83,13 @@ def test_the_compiler_s_figures_are_read_from_its_words(sizes, needed, available
     said = f"Ran out of memory on HBM, the total required for HLO temporaries {sizes}."
     found = refusal(f"RESOURCE_EXHAUSTED: {said}")
     assert found == {"refusal": said, "needed": needed, "available": available}
+
+
+def test_a_step_that_the_compiler_lets_pass_is_compared_with_what_a_chip_has():
+    assert too_large(16 * GIB, 16 * GIB) == {}
+    found = too_large(20 * GIB, 16 * GIB)
+    assert "20.00 GiB at once" in found["refusal"]
+    assert (found["needed"], found["available"]) == (20 * GIB, 16 * GIB)
 
 
 @pytest.mark.slow

@@ -25,8 +25,32 @@ def static(**options: Any) -> Any:
 
 
 def pytree(cls):
-    """Class decorator: a frozen dataclass whose fields are leaves, unless static."""
-    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+    """Class decorator: a frozen dataclass whose fields are leaves, unless static.
+
+    Not by jax.tree_util.register_dataclass: in JAX 0.10 and 0.12 two such classes with
+    as many fields have structures that compare equal, and where their hashes collide a
+    compiled function runs the program of the other class.
+    """
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    fields = dataclasses.fields(cls)
+    fixed = [field.name for field in fields if field.metadata.get("static")]
+    leaves = [field.name for field in fields if field.name not in fixed]
+
+    def flatten(bias):
+        children = [getattr(bias, name) for name in leaves]
+        return children, (cls, *(getattr(bias, name) for name in fixed))
+
+    def flatten_with_keys(bias):
+        children, about = flatten(bias)
+        keys = map(jax.tree_util.GetAttrKey, leaves)
+        return list(zip(keys, children, strict=True)), about
+
+    def unflatten(about, children):
+        values = dict(zip(fixed, about[1:], strict=True))
+        return cls(**values, **dict(zip(leaves, children, strict=True)))
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
 
 
 class LearnedBias:

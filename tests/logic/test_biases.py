@@ -179,3 +179,13 @@ def test_a_learned_logic_can_be_mapped_over_what_it_learned():
 def test_the_number_of_heads_is_checked_for_learned_biases_too():
     with pytest.raises(ValueError, match="num_heads 2.*4 heads"):
         logits(learned("t5"), 4, 3, [0, 1])
+
+
+def test_biases_of_two_kinds_never_share_a_compiled_program():
+    """jit takes structures that compare equal for the same program."""
+    structures = [
+        jax.tree.structure(position_logic(name, head_dim=8, num_heads=4))
+        for name in ("alibi", "kerple_log", "kerple_power", "t5", "fire")
+    ]
+    for n, one in enumerate(structures):
+        assert all(one != other for other in structures[n + 1 :])

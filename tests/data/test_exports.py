@@ -56,7 +56,8 @@ def test_a_known_data_set_needs_its_file_alone(name, tmp_path):
     with pytest.raises(ValueError, match="load_dataset") as caught:
         open_documents(name, "test", tmp_path)
     place = tmp_path / "exports" / name
-    assert manifest.official_file in str(caught.value) and str(place) in str(caught)
+    message = str(caught.value)
+    assert manifest.official_file in message and str(place) in message
     place.mkdir(parents=True)
     write_parquet(place / manifest.splits["test"], manifest.columns["text"])
     assert list(open_documents(name, "test", tmp_path)) == TEXTS

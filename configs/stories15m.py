@@ -11,7 +11,7 @@ stories15M (llama2.c, trained on TinyStories at 256 tokens) without fine-tuning,
 2, 4, 8 and 16 times that length: loss and accuracy on stories packed one after the
 other, and on one story repeated. TinyStories itself is not here: give a folder of its
 texts by `--config.documents=FOLDER`, or measure on 200 stories that the model wrote
-itself. About an hour on one core of a CPU.
+itself. Not run whole yet.
 
 Published, on Llama-2 13B: loss at 4,096, 8,192 and 16,384 tokens, see the page.
 """

@@ -114,7 +114,8 @@ def test_a_json_config_is_a_config_or_refused(tmp_path_factory, text):
     path.write_text(text, errors="replace")
     with contextlib.suppress(ValueError):
         _, values = take_json_config([f"--config={path}"])
-        config_module.read(config_module.PretrainConfig, values)
+        config = config_module.read(config_module.PretrainConfig, values)
+        assert isinstance(config, config_module.PretrainConfig)
 
 
 @pytest.fixture(scope="module")

@@ -167,6 +167,7 @@ def share(scores: Any, document_ids: Any) -> dict[str, Any]:
 
 
 def statistic(interval: Interval) -> dict[str, Any]:
+    """{"mean": ..., "interval": [low, high]} for JSON; null where there is none."""
     mean, low, high = (rounded(x) for x in interval)
     return {"mean": mean, "interval": None if low is None else [low, high]}
 

@@ -213,8 +213,11 @@ def test_copies_that_change_nothing_are_read(folder):
             name = f"model.layers.{layer}.self_attn.rotary_emb.inv_freq"
             tensors[name] = np.float16(rotary.rope(HEAD_DIM).angular)
 
+    before = jax.tree.leaves(load_pretrained(folder).params)
     rewrite(folder, add)
-    load_pretrained(folder)
+    after = jax.tree.leaves(load_pretrained(folder).params)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_tokenizer_whose_first_token_has_no_usual_name_is_told_it(folder):

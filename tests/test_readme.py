@@ -22,7 +22,9 @@ def catalogue_restored():
 
 
 def snippets() -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+    """What the README shows, each on the lines where it stands there."""
+    found = re.finditer(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+    return ["\n" * TEXT[: one.start(1)].count("\n") + one[1] for one in found]
 
 
 def test_the_snippets_run_in_order(monkeypatch, catalogue_restored, tmp_path):

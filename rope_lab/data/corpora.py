@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from rope_lab.data import registered, textfiles
 from rope_lab.data.shuffling import Purpose, permutation
-from rope_lab.data.storage import built, data_root
+from rope_lab.data.storage import built, data_root, load_array
 
 SPLITS = ("train", "held_out")
 
@@ -150,7 +150,7 @@ def _open_files(path: Path, root: Path) -> tuple[Sequence[Any], str, np.ndarray]
 
     folder = built(root / "corpora" / f"text-{checksum[:16]}", write)
     builder = textfiles.TextFiles(path=path, data_dir=folder)
-    digests = np.load(folder / "digests.npy")
+    digests = load_array(folder / "digests.npy")
     return builder.as_data_source("train"), "text", digests
 
 
@@ -164,7 +164,7 @@ def _open_registered(name: str, root: Path) -> tuple[Sequence[Any], str, np.ndar
         np.save(scratch / "digests.npy", digests)
 
     folder = built(root / "corpora" / f"{name}-{builder.version}", write)
-    digests = np.load(folder / "digests.npy")
+    digests = load_array(folder / "digests.npy")
     if len(digests) != len(records):
         raise ValueError(
             f"corpus {name!r} has {len(records)} documents where {folder} knows "

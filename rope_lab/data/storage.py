@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 
 def data_root(data_dir: str | os.PathLike | None = None) -> Path:
     """The folder of all prepared data: `data_dir`, $ROPE_LAB_DATA or the cache."""
@@ -40,6 +42,24 @@ def built(folder: Path, write: Callable[[Path], None]) -> Path:
                 _flush(path)
         scratch.rename(folder)
     return folder
+
+
+def load_array(path: Path) -> np.ndarray:
+    """The array in `path`, a file that `built` wrote.
+
+    Raises:
+      ValueError: it cannot be read; says which folder to remove.
+    """
+    try:
+        return np.load(path, allow_pickle=False)
+    except Exception as error:  # numpy's reader hands on whatever its parser of
+        # Python raises: ValueError, SyntaxError, TokenError, by version of Python
+        raise ValueError(damaged(path.parent)) from error
+
+
+def damaged(folder: Path) -> str:
+    """What to say of a prepared folder that does not hold what was written."""
+    return f"{folder} is damaged; remove it, and it is prepared anew"
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import rich.progress
 
 from rope_lab.data.corpora import Corpus, Documents
-from rope_lab.data.storage import built, data_root
+from rope_lab.data.storage import built, damaged, data_root, load_array
 from rope_lab.data.tokenizers import Tokenizer
 
 BLOCK = 2**17  # tokens under one checksum, which takes 0.2 ms
@@ -73,17 +73,17 @@ def token_store(
         _checks(scratch, np.memmap(scratch / "tokens.bin", dtype, mode="r"))
 
     folder = built(root / "tokens" / names, write)
-    tokens = np.memmap(folder / "tokens.bin", dtype, mode="r")
-    tokens = np.asarray(tokens)  # a plain view slices faster
     try:
-        offsets = np.load(folder / "offsets.npy", allow_pickle=False)
+        tokens = np.memmap(folder / "tokens.bin", dtype, mode="r")
+        tokens = np.asarray(tokens)  # a plain view slices faster
+        offsets = load_array(folder / "offsets.npy")
         checks = _checks(folder, tokens)
         fits = len(tokens) == offsets[-1] and len(checks) == _blocks(tokens)
         fits &= bool(np.all(np.diff(offsets) >= 0)) and offsets[0] == 0
-    except (ValueError, OSError, EOFError, IndexError, TypeError):
+    except (ValueError, OSError, IndexError, TypeError):
         fits = False
     if not fits:
-        raise ValueError(f"{folder} is damaged; remove it, and it is prepared anew")
+        raise ValueError(damaged(folder))
     return TokenStore(tokens, offsets, checks, folder, np.zeros(len(checks), bool))
 
 
@@ -95,7 +95,7 @@ def _checks(folder: Path, tokens: np.ndarray) -> np.ndarray:
         scratch = folder / f"checks-{os.getpid()}.npy"
         np.save(scratch, np.asarray(found, np.uint32))
         os.replace(scratch, path)
-    return np.load(path, allow_pickle=False)
+    return load_array(path)
 
 
 def _blocks(tokens: np.ndarray) -> int:

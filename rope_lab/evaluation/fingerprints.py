@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import tokenize
 from typing import Any
 
 import jax
@@ -27,7 +28,8 @@ def describe_logic(logic: Any) -> Any:
         return {"name": logic.name, "sha256": digest(f"{structure}{values}")}
     try:
         source = inspect.getsource(logic)
-    except (OSError, TypeError):
+    except (OSError, TypeError, SyntaxError, tokenize.TokenError):
+        # Typed into a notebook's cell or passed to exec, or its file has changed since.
         source = repr(logic)
     name = getattr(logic, "__qualname__", type(logic).__qualname__)
     return {"callable": name, "sha256": digest(source)}

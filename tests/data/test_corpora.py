@@ -130,6 +130,16 @@ def test_what_a_killed_process_left_behind_is_prepared_anew(folder, tmp_path):
     assert not list(whole.parent.glob("*.partial"))
 
 
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00\x05\x00{'\x00'}", b"text"])
+def test_digests_that_cannot_be_read_are_refused(content, folder, tmp_path):
+    load_corpus(folder, tmp_path / "data")
+    (file,) = (tmp_path / "data" / "corpora").glob("*/digests.npy")
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged; remove it") as caught:
+        load_corpus(folder, tmp_path / "data")
+    assert str(file.parent) in str(caught.value)
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "nothing").mkdir()
     assert "is empty" in refused(tmp_path / "nothing", tmp_path)

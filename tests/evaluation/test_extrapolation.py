@@ -224,6 +224,14 @@ def test_a_plain_callable_is_known_by_its_source():
     assert described[0]["callable"].endswith("mine")
 
 
+def test_a_callable_whose_file_has_changed_has_a_description(tmp_path):
+    changed = tmp_path / "changed.py"
+    changed.write_text("'a string that never ends\n(\n")
+    names = {}
+    exec(compile("def mine(q, k): return q, k", changed, "exec"), names)
+    assert fingerprints.describe_logic(names["mine"])["callable"] == "mine"
+
+
 def test_progress_rises_to_one(tmp_path):
     seen = []
     evaluate(tmp_path / "r.json", ROWS[:2], text={L: TEXT[L]}, progress=seen.append)

@@ -51,7 +51,7 @@ def write_page(rows: Mapping[str, Plan], folder: Path) -> None:
             [_bounds(row) for row in ordered],
         ),
         "## Cost of compiling",
-        "On two cores that did other work beside it, as the load says (processes that "
+        "On two cores that did other work too where the load says so (processes that "
         "wanted to run, before and after).",
         markdown(
             ["chips", "tokens", "seconds", "of processor time", "GB", "load"],
@@ -68,7 +68,10 @@ KINDS = ("all-gather", "reduce-scatter", "all-reduce", "collective-permute")
 
 def _names(row: Plan) -> list[str]:
     several = f" x {row['num_slices']}" if row["num_slices"] > 1 else ""
-    return [f"{row['chips']} ({row['topology']}{several})", f"{row['length']:,}"]
+    divided = [f"context {row['mesh']['context']}"] * (row["mesh"]["context"] > 1)
+    divided += [f"{row['accumulation_steps']} parts"] * (row["accumulation_steps"] > 1)
+    name = ", ".join([f"{row['topology']}{several}", *divided])
+    return [f"{row['chips']} ({name})", f"{row['length']:,}"]
 
 
 def _memory(row: Plan) -> list[str]:

@@ -74,14 +74,7 @@ def train(
       ValueError: the workdir holds another run; says how it differs.
       SystemExit: after SIGTERM.
     """
-    if (evaluate is None) != (eval_every is None):
-        raise ValueError("give both evaluate and eval_every, or neither")
-    if config.keep_best and (not eval_every or config.checkpoint_every % eval_every):
-        raise ValueError(
-            f"training.keep_best is {config.keep_best}, which needs a validation with "
-            f"every checkpoint: make training.checkpoint_every "
-            f"({config.checkpoint_every}) a multiple of validation.every ({eval_every})"
-        )
+    _check(config, evaluate, eval_every)
     monitor = _make_monitor(config, source, batch_size, checkpoints)
     say = print if progress is None else progress.message
     state, start = _resume(state, checkpoints, monitor, meta, say)
@@ -119,12 +112,23 @@ def train(
             if every(config.checkpoint_every, step) or stop:
                 with clock.on("step"):
                     monitor.check()
-                saved = {**meta, "monitor": monitor.to_dict()}
                 with clock.on("saving"):
+                    saved = {**meta, "monitor": monitor.to_dict()}
                     checkpoints.save(step, state, saved, scores.get("loss"))
             if stop:
                 raise SystemExit(128 + signal.SIGTERM)
     return state
+
+
+def _check(config: TrainingConfig, evaluate: Any, eval_every: int | None) -> None:
+    if (evaluate is None) != (eval_every is None):
+        raise ValueError("give both evaluate and eval_every, or neither")
+    if config.keep_best and (not eval_every or config.checkpoint_every % eval_every):
+        raise ValueError(
+            f"training.keep_best is {config.keep_best}, which needs a validation with "
+            f"every checkpoint: make training.checkpoint_every "
+            f"({config.checkpoint_every}) a multiple of validation.every ({eval_every})"
+        )
 
 
 def _batches(source, batch_size: int, start: int, mesh: Mesh | None) -> Iterator:

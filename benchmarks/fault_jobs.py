@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.fault_cycles import Cycles
 from rope_lab.model.trees import named_leaves
 from rope_lab.training import load_parameters
 from rope_lab.training.folders import FOLDER, steps_in
@@ -32,7 +34,7 @@ class Bench:
     def __init__(self, folder: Path, num_steps: int):
         self.folder = folder
         corpus = folder / "corpus"
-        corpus.mkdir(parents=True)
+        corpus.mkdir(parents=True, exist_ok=True)
         rng = random.Random(0)
         for number in range(24):
             text = " ".join(rng.choice(_WORDS) for _ in range(160))
@@ -40,19 +42,36 @@ class Bench:
         self.config = folder / "config.json"
         self.config.write_text(json.dumps(_config(folder, num_steps), indent=1))
         self._whole: dict[int, dict] = {}
+        self._jobs: list[Job] = []
 
-    def job(self, name: str, *more: str, processes: int = 1, restarts: int = 0):
-        """A run in folder/<name>, not started."""
-        return Job(self, self.folder / name, more, processes, restarts)
+    def job(
+        self, name: str, processes: int = 1, restarts: int = 0, keep: bool = False
+    ) -> Job:
+        """A run in folder/<name>, not started; begun anew unless told to keep it."""
+        if not keep:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            (self.folder / f"{name}.log").unlink(missing_ok=True)
+        self._jobs.append(Job(self, self.folder / name, processes, restarts))
+        return self._jobs[-1]
+
+    def cycles(self, kind: str) -> Cycles:
+        """The kills of a kind, those of earlier sittings too."""
+        return Cycles(self.folder / f"{kind}.cycles")
+
+    def close(self) -> None:
+        """Ends what still runs."""
+        for job in self._jobs:
+            if job.process is not None and job.process.poll() is None:
+                job.kill()
 
     def undisturbed(self, processes: int = 1) -> dict[Any, np.ndarray]:
         """The last parameters of a run that nobody disturbs, by name."""
         if processes not in self._whole:
-            job = self.job(f"whole-{processes}", processes=processes)
-            job.start()
-            status = job.wait()
-            if status:
+            ended = self.folder / f"whole-{processes}.ended"
+            job = self.job(f"whole-{processes}", processes, keep=ended.exists())
+            if not ended.exists() and job.finish():
                 raise RuntimeError(f"the undisturbed run ended badly:\n{job.printed()}")
+            ended.touch()
             self._whole[processes] = job.parameters()
         return self._whole[processes]
 
@@ -89,13 +108,12 @@ def _config(folder: Path, num_steps: int) -> dict[str, Any]:
 class Job:
     """One run, started as often as it takes."""
 
-    def __init__(
-        self, bench: Bench, workdir: Path, more, processes: int, restarts: int
-    ):
+    def __init__(self, bench: Bench, workdir: Path, processes: int, restarts: int):
         self.workdir, self.processes = workdir, processes
+        self.process: subprocess.Popen | None = None
         self._log = workdir.with_suffix(".log")
         self.command = [sys.executable, "-m", "experiments.pretrain"]
-        self.command += [f"--config={bench.config}", f"--workdir={workdir}", *more]
+        self.command += [f"--config={bench.config}", f"--workdir={workdir}"]
         if processes > 1:
             local = [sys.executable, "-m", "experiments.launch.local", "--devices=1"]
             local += [f"--processes={processes}", f"--max_restarts={restarts}", "--"]

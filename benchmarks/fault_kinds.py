@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.fault_cycles import Cycles
 from benchmarks.fault_jobs import SAVE_EVERY, Bench, Job
 from rope_lab.training.folders import DAMAGED, FOLDER
 from rope_lab.training.metrics import read_metrics
@@ -48,34 +49,38 @@ class Outcome:
 
 def killed(bench: Bench, kills: int, rng: random.Random) -> Outcome:
     """The same command starts it again each time."""
-    job = bench.job("killed")
-    lost = advanced = 0
-    for number in range(kills):
+    job, cycles = bench.job("killed", keep=True), bench.cycles("killed")
+    while len(cycles) < kills:
         before = job.saved()
         job.start()
-        _until_the_moment(job, before, number, rng)
+        _until_the_moment(job, before, len(cycles), rng)
         job.kill()
-        advanced += job.saved() > before
-        lost = max(lost, _last_row(job) - job.saved())
+        cycles.add(job.saved() > before, _last_row(job) - job.saved())
     finished = job.finish() == 0 and job.ends_as(bench.undisturbed())
-    note = f"{advanced} of {kills} starts saved a new step before they were killed"
-    return Outcome(kills, advanced if finished else 0, lost, note=note)
+    return _outcome_of(cycles, finished)
 
 
 def one_of_two(bench: Bench, kills: int, rng: random.Random) -> Outcome:
     """local.py starts both again."""
-    job = bench.job("one_of_two", processes=2, restarts=kills)
+    job = bench.job("one_of_two", processes=2, restarts=kills, keep=True)
+    cycles, starts = bench.cycles("one_of_two"), job.starts() + 1
     job.start()
-    lost = 0
-    for number in range(kills):
-        job.until(lambda n=number: job.starts() == n + 1)
+    while len(cycles) < kills:
+        job.until(lambda number=starts: job.starts() == number)
         before = job.saved()
-        _until_the_moment(job, before, number, rng)
+        _until_the_moment(job, before, len(cycles), rng)
         job.kill_one(rng.randrange(2))
-        job.until(lambda n=number: job.starts() == n + 2)
-        lost = max(lost, _last_row(job) - job.saved())
+        starts += 1
+        job.until(lambda number=starts: job.starts() == number)
+        cycles.add(job.saved() > before, _last_row(job) - job.saved())
     finished = job.wait() == 0 and job.ends_as(bench.undisturbed(2))
-    return Outcome(kills, kills if finished else 0, lost)
+    return _outcome_of(cycles, finished)
+
+
+def _outcome_of(cycles: Cycles, finished: bool) -> Outcome:
+    survived = cycles.advanced if finished else 0
+    note = f"{cycles.advanced} of {len(cycles)} starts saved a new step before the kill"
+    return Outcome(len(cycles), survived, cycles.lost, note=note)
 
 
 def sigterm(bench: Bench, kills: int, rng: random.Random) -> Outcome:

@@ -77,7 +77,7 @@ def load_pretrained(
       path: a Hugging Face folder (config.json, safetensors, tokenizer) of the Llama,
         Mistral, Qwen2 or Qwen3 family; a .gguf file of the Llama architecture; or a
         llama2.c .bin with its tokenizer.bin beside it.
-      logic: {"name": ..., **options}, or a list of them cycled over the layers; None
+      logic: `{"name": ..., **options}`, or a list of them cycled over the layers; None
         keeps the checkpoint's own. What it leaves open (base, sliding window, and the
         frequencies of piecewise encodings) stays as the checkpoint has it.
       dtype: of parameters and activations, "float32" or "bfloat16".

@@ -1,25 +1,22 @@
 """name -> position logic; the only registry.
 
 To add an encoding, write one function that returns its bands, or its bias, and add one
-row to `CATALOGUE`. The function takes a `Setting` and, as keyword-only parameters, the
+row to `rows`. The function takes a `Setting` and, as keyword-only parameters, the
 options of its own; `position_logic` hands it what the user gave, refuses what it does
-not name, and adds the options that every encoding has. Functions of one band are in
-`scalings`, those of several in `piecewise`, those of a bias in `biases`, `kerple`, `t5`
-and `fire`.
+not name, and adds the options that every encoding has.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from rope_lab import rotary
-from rope_lab.logic import biases, fire, kerple, piecewise, scalings, t5
+from rope_lab.logic import biases
 from rope_lab.logic.bands import Band, Parts, PositionLogic, Record, Unkeyed
+from rope_lab.logic.entry import Entry
 from rope_lab.logic.maps import PositionMap
 from rope_lab.logic.options import (
     DEFAULT_BASE,
@@ -27,35 +24,12 @@ from rope_lab.logic.options import (
     check_shared,
     hint,
 )
+from rope_lab.logic.rows import CATALOGUE
 from rope_lab.logic.setting import Setting
 from rope_lab.logic.temperature import Temperature
 from rope_lab.rotary.exact import is_traced
 
 __all__ = ["CATALOGUE", "Entry", "Setting", "position_logic"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """A row of the catalogue: the function and what the README says of it.
-
-    The function returns bands; or a bias, which then stands beside one unrotated band;
-    or `Parts`.
-    """
-
-    build: Callable[..., tuple[Band, ...] | biases.Bias | Parts]
-    summary: str
-    needs_training: str = "none"  # "none", "fine-tuning helps", "from the start"
-    rotates: bool = True  # whether resonance, layout and base mean anything
-
-    @property
-    def options(self) -> dict[str, inspect.Parameter]:
-        """The function's own keyword options by name."""
-        parameters = inspect.signature(self.build).parameters
-        return {
-            name: parameter
-            for name, parameter in parameters.items()
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        }
 
 
 def position_logic(
@@ -168,51 +142,3 @@ def _temperature(shared: dict) -> Temperature:
         int(shared["train_length"]),
         int(shared["log_n_minimum"]),
     )
-
-
-CATALOGUE: dict[str, Entry] = {
-    "rope": Entry(scalings.rope, "RoPE (arXiv 2104.09864)"),
-    "interpolated": Entry(
-        scalings.interpolated,
-        "position interpolation, PI (2306.15595)",
-        "fine-tuning helps",
-    ),
-    "ntk_aware": Entry(
-        scalings.scaled(rotary.ntk_aware), "NTK-aware, exponent d/(d-2)"
-    ),
-    "ntk_old": Entry(scalings.scaled(rotary.ntk_old), "NTK-RoPE-old (kexue.fm 9675)"),
-    "ntk_fixed": Entry(
-        scalings.scaled(rotary.ntk_fixed), "NTK-RoPE-fixed (kexue.fm 9706)"
-    ),
-    "ntk_mixed": Entry(scalings.ntk_mixed, "NTK-RoPE-mixed (kexue.fm 9706)"),
-    "dynamic_ntk": Entry(scalings.dynamic_ntk, "NTK-aware for one total length"),
-    "yarn": Entry(scalings.yarn, "YaRN (2309.00071)", "fine-tuning helps"),
-    "llama3": Entry(scalings.llama3, "Llama 3.1 scaling", "fine-tuning helps"),
-    "longrope": Entry(scalings.longrope, "LongRoPE (2402.13753)", "fine-tuning helps"),
-    "partial": Entry(
-        scalings.partial, "partial rotary (GPT-J, NeoX)", "from the start"
-    ),
-    "p_rope": Entry(
-        scalings.p_rope, "p-RoPE (2410.06205), HoPE (2410.21216)", "from the start"
-    ),
-    "rerope": Entry(piecewise.rerope, "ReRoPE (kexue.fm 9708)"),
-    "leaky_rerope": Entry(piecewise.leaky_rerope, "Leaky ReRoPE (kexue.fm 9708)"),
-    "self_extend": Entry(piecewise.self_extend, "Self-Extend (2401.01325)"),
-    "dual_chunk": Entry(piecewise.dual_chunk, "dual chunk attention (2402.17463)"),
-    "nope": Entry(
-        scalings.nope, "no position encoding", "from the start", rotates=False
-    ),
-    "alibi": Entry(biases.alibi, "ALiBi (2108.12409)", "from the start", rotates=False),
-    "kerple_log": Entry(
-        kerple.kerple_log, "KERPLE, logarithmic (2205.09921)", "from the start", False
-    ),
-    "kerple_power": Entry(
-        kerple.kerple_power, "KERPLE, power (2205.09921)", "from the start", False
-    ),
-    "t5": Entry(t5.t5, "T5's buckets (1910.10683)", "from the start", False),
-    "fire": Entry(fire.fire, "FIRE (2310.04418)", "from the start", False),
-    "xpos": Entry(scalings.xpos, "xPos (2212.10554)", "from the start"),
-    "randomized": Entry(
-        scalings.randomized, "randomized positions (2305.16843)", "from the start"
-    ),
-}

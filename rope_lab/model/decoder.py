@@ -252,7 +252,7 @@ def init_caches(
 def build_logic(
     spec: dict[str, Any] | Sequence[dict[str, Any]], config: ModelConfig
 ) -> PositionLogic | tuple[PositionLogic, ...]:
-    """{"name": ..., **options}, or a list of them cycled over the layers.
+    """`{"name": ..., **options}`, or a list of them cycled over the layers.
 
     The name is one of the catalogue, or a pattern over all layers: "hwfa", "hwfa2". A
     list must divide or equal the number of layers; equal specs share one logic.

@@ -19,10 +19,11 @@ def feature_gap(
 ) -> np.ndarray:
     """How far the farthest angle beyond training is from its nearest trained one.
 
-    gap_i = max over L <= n < L' of min over 0 <= m < L of |exp(j n theta_i) -
-    exp(j m theta'_i)|, on the unit circle, in float64: 0 where every angle returns, 2
-    where one lies opposite to all. It is the feature gap of arXiv 2403.00071, section
-    3.2, as a distance on the circle, which does not depend on query and key.
+    gap_i = max over L <= n < L' of min over 0 <= m < L of the distance between
+    exp(j n theta_i) and exp(j m theta'_i) on the unit circle, in float64: 0 where every
+    angle returns, 2 where one lies opposite to all. It is the feature gap of arXiv
+    2403.00071, section 3.2, as a distance on the circle, which does not depend on query
+    and key.
 
     Args:
       frequencies: theta of P planes, those that positions are read with.

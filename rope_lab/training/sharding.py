@@ -63,7 +63,7 @@ def constrain_tree(tree: Any) -> Any:
 
 
 def created(make: Callable[..., Any], mesh: Mesh, *arguments: Any) -> Any:
-    """make(*arguments), every device computing and holding its own part alone."""
+    """`make(*arguments)`, every device computing and holding its own part alone."""
     shapes = jax.eval_shape(make, *arguments)
     return jax.jit(make, out_shardings=shardings_of(shapes, mesh))(*arguments)
 

@@ -1,5 +1,7 @@
 """Names, options and refusals of position_logic, and what reaches the compiler."""
 
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import pytest
 
 import oracle
 from rope_lab import position_logic, rotary
+from rope_lab.logic import CATALOGUE
 
 NAMES = {"rope", "interpolated", "ntk_aware", "ntk_old", "ntk_fixed", "ntk_mixed"}
 NAMES |= {"dynamic_ntk", "yarn", "llama3", "longrope", "partial", "p_rope", "nope"}
@@ -331,3 +334,12 @@ def test_a_traced_step_of_frequencies_is_exact_at_long_positions():
 def test_a_number_out_of_range_or_without_meaning_raises(name, options, word):
     with pytest.raises(ValueError, match=word):
         position_logic(name, **({"head_dim": 8} | options))
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_row_says_what_it_computes_costs_and_comes_from(name):
+    entry = CATALOGUE[name]
+    assert entry.formula and entry.tex and entry.cost and entry.source
+    assert "\n" not in entry.formula and len(entry.formula) <= 72  # for a terminal
+    known = r"(arXiv \d{4}\.\d{5}|kexue\.fm \d{4}|transformers|GPT-J|GPT-NeoX)"
+    assert re.fullmatch(rf"{known}(, {known})*", entry.source)

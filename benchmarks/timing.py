@@ -13,7 +13,6 @@ import os
 import platform
 import re
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,13 +21,14 @@ from typing import Any
 
 import jax
 
+from rope_lab.cli.record import commit
+
 SCHEMA_VERSION = 2
 LIBRARIES = ("jax", "jaxlib", "numpy", "torch", "transformers")
 LONG = 5.0  # seconds; a first call this long is a round: warming up is lost in it
 SHORT = 1.0  # seconds: such a call is repeated before it is measured
 _PINNED = "ROPE_LAB_BENCHMARK_THREADS"
 _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-ROOT = Path(__file__).resolve().parents[1]
 
 Call = Callable[[], Any]
 
@@ -145,18 +145,6 @@ def describe(record: Mapping[str, Any]) -> str:
     )
 
 
-def commit() -> str | None:
-    """Of this checkout, "-dirty" if anything but the results differs from it."""
-    git = ["git", "-C", str(ROOT)]
-    try:
-        found = _output([*git, "rev-parse", "HEAD"])
-        changes = ["status", "--porcelain", "--untracked-files=no"]
-        changed = _output([*git, *changes, "--", ".", ":!benchmarks/results"])
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{found}-dirty" if changed else found
-
-
 def write(path: Path, record: Mapping[str, Any]) -> None:
     """JSON, whole or not at all: a run that is killed leaves the last whole one."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,11 +164,6 @@ def markdown(heads: list[str], rows: list[list[str]]) -> str:
     """A table; the first column is text, the others are numbers."""
     ruler = ["---", *["---:"] * (len(heads) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ruler, *rows])
-
-
-def _output(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def _cpu_name() -> str:

@@ -33,6 +33,7 @@ PLAIN = [
     {"label": "Resonance-YaRN", "name": "yarn", "resonance": True, **SCALED},
     {"label": "ReRoPE w=L/4", "name": "rerope", "window": "trained/4"},
     {"label": "ReRoPE w=L/2", "name": "rerope", "window": "trained/2"},
+    {"label": "ReRoPE w=L", "name": "rerope", "window": "trained"},
     {"label": "Leaky ReRoPE w=L/2 k=16", "name": "leaky_rerope", "window": "trained/2",
      "step": 16},
     {"label": "Self-Extend w=L/4", "name": "self_extend", "window": "trained/4",

@@ -66,11 +66,20 @@ def describe_versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Of the checkout this package is imported from; None outside of one."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe"]
-    command += ["--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    """Of the checkout this package is imported from, "-dirty" if its code differs.
+
+    What a run writes into the checkout, pages and results, is not code. None outside of
+    a checkout.
+    """
+    git = ["git", "-C", str(Path(__file__).parent)]
+    changed = [*git, "status", "--porcelain", "--untracked-files=no", "--", ":/*.py"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        found = _output([*git, "rev-parse", "HEAD"])
+        return f"{found}-dirty" if _output(changed) else found
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -7,6 +7,7 @@ list in the order asked for. A row holds ``cells[str(length)][kind]``.
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ SCHEMA_VERSION = 1
 NATURAL, REPEATED, FAR_REPEATED = "natural", "repeated", "far repeated"
 
 Results = dict[str, Any]
+_NUMBERS = re.compile(r"\[\n[-+.,\deE\s]+\]")  # a list of them takes one line
 
 
 def save_results(path: str | os.PathLike, results: Results) -> None:
@@ -22,8 +24,10 @@ def save_results(path: str | os.PathLike, results: Results) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".tmp")
+    text = json.dumps(results, indent=1, allow_nan=False)
+    text = _NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
     with draft.open("w") as file:
-        json.dump(results, file, indent=1, allow_nan=False)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)

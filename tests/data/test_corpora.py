@@ -130,7 +130,9 @@ def test_what_a_killed_process_left_behind_is_prepared_anew(folder, tmp_path):
     assert not list(whole.parent.glob("*.partial"))
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00\x05\x00{'\x00'}", b"text"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x93NUMPY\x01\x00\x05\x00{'\x00'}", b"text"]
+)
 def test_digests_that_cannot_be_read_are_refused(content, folder, tmp_path):
     load_corpus(folder, tmp_path / "data")
     (file,) = (tmp_path / "data" / "corpora").glob("*/digests.npy")

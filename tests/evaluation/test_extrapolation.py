@@ -17,6 +17,7 @@ from rope_lab.evaluation import (
     load_results,
     per_token,
     positions,
+    save_results,
 )
 from rope_lab.evaluation import extrapolation as module
 from rope_lab.evaluation.truncated import truncated
@@ -268,3 +269,10 @@ def without_times(results):
     for row in copy["rows"]:
         del row["seconds"]
     return copy
+
+
+def test_a_list_of_numbers_takes_one_line_and_is_read_as_it_was(tmp_path):
+    results = {"schema_version": 1, "rows": [[1, -2.5e-7], [], ["[1,\n 2]"]]}
+    save_results(tmp_path / "results.json", results)
+    assert load_results(tmp_path / "results.json") == results
+    assert "[ 1, -2.5e-07 ]" in (tmp_path / "results.json").read_text()

@@ -4,15 +4,21 @@ The page is plain HTML without scripts; pictures are inlined. What it says comes
 ``report_text``, how it looks from ``report_style``.
 """
 
-import base64
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from rope_lab.cli import report_text as text
-from rope_lab.cli.report_style import STYLE
+from rope_lab.cli.report_parts import (
+    bullets,
+    definition,
+    document,
+    inlined,
+    png_size,
+    table,
+)
 from rope_lab.evaluation import findings, published
 from rope_lab.evaluation.results import (
     NATURAL,
@@ -80,12 +86,7 @@ def write_report(
             _settings(results.get("run", {})),
         ]
     )
-    page = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(text.title(results))}</title>\n<style>{STYLE}</style></head>\n"
-        f"<body><main>\n{body}\n</main></body></html>\n"
-    )
+    page = document(text.title(results), body)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
@@ -97,7 +98,7 @@ def _opening(results: Results) -> str:
     return (
         f'<p class="eyebrow">rope_lab · trained on {results["train_length"]} tokens · '
         f"read at {lengths}</p>\n<h1>{escape(text.title(results))}</h1>\n"
-        f'<div class="card">{_list(text.headline(results))}</div>\n'
+        f'<div class="card">{bullets(text.headline(results))}</div>\n'
         '<p class="note">Losses are nats per token. Brackets are 95 % intervals from a '
         "bootstrap over documents; differences are paired: same model or same text, "
         "same target tokens.</p>"
@@ -130,7 +131,7 @@ def _overview_table(results: Results) -> str:
     for row in findings.ordered_rows(results):
         values = [f"{cell(row, n)['loss']:.3f}" for n in results["lengths"]]
         lines.append((row["label"], values, row["truncated"]))
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _length_table(results: Results, length: int, kind: str) -> str:
@@ -147,7 +148,7 @@ def _length_table(results: Results, length: int, kind: str) -> str:
             values.append(_with(f"{beyond['loss']:.3f}", beyond["loss_interval"]))
             values.append(_gap(found["minus_truncated"], row["truncated"]))
         lines.append((row["label"], values, row["truncated"]))
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _gap(minus_truncated: dict[str, Any] | None, is_reference: bool) -> str:
@@ -193,7 +194,7 @@ def _ordering(results: Results) -> str:
         "repeated set mixes repeated and ordinary texts; here every repeated window is "
         "one. Each comparison below is paired.</p>"
     )
-    parts.append(_table(head, lines))
+    parts.append(table(head, lines))
     parts += [_verdicts(results, kind) for kind in kinds]
     parts.append(f"<p>{escape(text.setting(results))}</p>")
     told = escape(" ".join(notes))
@@ -219,7 +220,7 @@ def _verdicts(results: Results, kind: str) -> str:
         ]
         lines.append((f"{step.lower.label} < {step.upper.label}", values, False))
     discussion = text.order_discussion(results, kind)
-    return f"<h3>On {kind} text</h3>\n{_table(head, lines)}\n{_list(discussion)}"
+    return f"<h3>On {kind} text</h3>\n{table(head, lines)}\n{bullets(discussion)}"
 
 
 def _context(results: Results) -> str:
@@ -242,14 +243,14 @@ def _context(results: Results) -> str:
         "<h2>How much context the model uses</h2>\n<p>Inside the training length, on "
         "windows that start inside documents: the loss of the same target tokens as "
         "their context doubles, and what each doubling gains.</p>\n"
-        f"{_table(head, lines)}"
+        f"{table(head, lines)}"
     )
 
 
 def _method(results: Results) -> str:
     row = truncated_row(results)
     label = row["label"] if row else "truncated"
-    return "<h2>How it was measured</h2>" + _list(
+    return "<h2>How it was measured</h2>" + bullets(
         [
             "Held-out documents; windows start inside them, not at their openings.",
             "At one length all rows score exactly the same target tokens.",
@@ -274,31 +275,8 @@ def _settings(run: Mapping[str, Any]) -> str:
         parts.append(f"<pre>{escape(str(run['command']))}</pre>")
     for key, value in rest.items():
         name = escape(str(key).replace("_", " "))
-        parts.append(
-            f"<details><summary>{name}</summary>{_definition(value)}</details>"
-        )
+        parts.append(f"<details><summary>{name}</summary>{definition(value)}</details>")
     return "\n".join(parts)
-
-
-def _definition(value: Any) -> str:
-    """Nested settings as definition lists; other values as they print."""
-    if isinstance(value, Mapping):
-        items = []
-        for key, inner in value.items():
-            nested = isinstance(inner, Mapping) and inner
-            tag = '<dt class="group">' if nested else "<dt>"
-            shown = _definition(inner) if nested else f"<dd>{_plain(inner)}</dd>"
-            items.append(f"{tag}{escape(str(key))}</dt>{shown}")
-        return f"<dl>{''.join(items)}</dl>"
-    if isinstance(value, (list, tuple)) and any(isinstance(v, Mapping) for v in value):
-        return "".join(_definition(inner) for inner in value)
-    return f"<p>{_plain(value)}</p>"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_plain(inner) for inner in value)
-    return escape(f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def _figures(figures: Mapping[str, Any] | None, names: Iterable[str]) -> str:
@@ -313,23 +291,13 @@ def _figure(name: str, path: Path) -> str:
     source = ""
     if dark.exists():
         query = "(prefers-color-scheme: dark)"
-        source = f'<source media="{query}" srcset="{_inlined(dark)}">'
-    width, height = _png_size(path)
+        source = f'<source media="{query}" srcset="{inlined(dark)}">'
+    width, height = png_size(path)
     return (
-        f'<figure id="{escape(name)}"><picture>{source}<img src="{_inlined(path)}" '
+        f'<figure id="{escape(name)}"><picture>{source}<img src="{inlined(path)}" '
         f'alt="{caption}" width="{width}" height="{height}"></picture>'
         f"<figcaption>{caption}</figcaption></figure>"
     )
-
-
-def _inlined(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-
-
-def _png_size(path: Path) -> tuple[int, int]:
-    """Width and height of a PNG, from its first chunk."""
-    header = path.read_bytes()[16:24]
-    return int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")
 
 
 def _accuracy(found: Mapping[str, Any]) -> str:
@@ -344,22 +312,3 @@ def _kinds(results: Results) -> Mapping[str, Any]:
 def _with(value: str, bounds, scale: float = 1, digits: int = 3) -> str:
     """A number with its interval in small type; both are HTML already."""
     return f"{value}<small>{escape(text.interval(bounds, scale, digits))}</small>"
-
-
-def _list(sentences: Iterable[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(s)}</li>' for s in sentences)}</ul>"
-
-
-def _table(
-    head: Sequence[str], lines: Iterable[tuple[str, Sequence[str], bool]]
-) -> str:
-    """A table in a box of its own that scrolls; cells are HTML, labels are not."""
-    top = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    rows = []
-    for label, values, marked in lines:
-        tag = '<tr class="mark">' if marked else "<tr>"
-        cells = "".join(f"<td>{value}</td>" for value in values)
-        rows.append(f'{tag}<th scope="row">{escape(label)}</th>{cells}</tr>')
-    table = f"<thead><tr>{top}</tr></thead><tbody>{''.join(rows)}</tbody>"
-    box = f'class="scroll" tabindex="0" role="region" aria-label="{escape(head[0])}"'
-    return f"<div {box}><table>{table}</table></div>"

@@ -38,6 +38,7 @@ def combine(parts: Mapping[str, Results]) -> Results:
     return {
         "schema_version": SCHEMA_VERSION,
         **{key: first[key] for key in ("train_length", "lengths", "targets")},
+        **{key: first[key] for key in ("windows",) if key in first},
         "rows": rows,
         "context_use": first["context_use"],
     }

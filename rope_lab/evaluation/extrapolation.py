@@ -109,6 +109,8 @@ def evaluate_rows(
         "train_length": train_length,
         "lengths": sorted(windows_by_length),
         "targets": targets,
+        "windows": _name_windows(windows_by_length),
+        "planned": [row.label for row in rows],
         "rows": [],
         "context_use": context,
     }
@@ -218,7 +220,7 @@ def _compare_with_truncated(results: Results) -> None:
 
 def _describe_targets(windows_by_length) -> dict[str, Any]:
     def describe(windows: Windows) -> dict[str, Any]:
-        targets = np.asarray(windows.tokens)[:, 1:]
+        targets = _targets(windows)
         ids = np.asarray(windows.document_ids).tolist()
         return {
             "checksum": targets_checksum(targets),
@@ -230,6 +232,21 @@ def _describe_targets(windows_by_length) -> dict[str, Any]:
 
     return {
         str(length): {kind: describe(windows) for kind, windows in kinds.items()}
+        for length, kinds in sorted(windows_by_length.items())
+    }
+
+
+def _targets(windows: Windows) -> np.ndarray:
+    return np.asarray(windows.tokens)[:, 1:]
+
+
+def _name_windows(windows_by_length) -> dict[str, Any]:
+    """A checksum of each window's targets, by which runs find those they share."""
+    return {
+        str(length): {
+            kind: [targets_checksum(row[None])[:16] for row in _targets(windows)]
+            for kind, windows in kinds.items()
+        }
         for length, kinds in sorted(windows_by_length.items())
     }
 

@@ -1,8 +1,10 @@
 """results.json: read, written whole or not at all, and looked into.
 
 A results dictionary holds ``schema_version``, ``train_length``, ``lengths``,
-``targets`` (per length and kind of text: checksum, tokens, documents) and ``rows``, a
-list in the order asked for. A row holds ``cells[str(length)][kind]``.
+``targets`` (per length and kind of text: checksum, tokens, documents), ``windows`` (a
+checksum of each window's targets, in the same way; missing in older files), ``planned``
+(labels of all rows asked for) and ``rows``, a list in that order of those measured by
+now. A row holds ``cells[str(length)][kind]``.
 """
 
 import json

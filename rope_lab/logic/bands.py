@@ -28,6 +28,7 @@ from rope_lab.logic.biases import Bias
 from rope_lab.logic.draws import PositionDraw
 from rope_lab.logic.maps import IDENTITY, Latest, Map
 from rope_lab.logic.temperature import Temperature
+from rope_lab.rotary.relative import piecewise_relative_at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,6 +256,11 @@ def relative_positions(logic: PositionLogic, length: int) -> jax.Array:
       ValueError: the encoding has no single relative position (NoPE, plain callables),
         or the logic is traced: its units are not part of a compiled program.
     """
+    return relative_positions_at(logic, jnp.arange(length, dtype=jnp.int32))
+
+
+def relative_positions_at(logic: PositionLogic, positions: jax.Array) -> jax.Array:
+    """The entries of `relative_positions` at some positions, int32[N], alone."""
     if not isinstance(logic, PositionLogic):
         raise ValueError(
             f"relative_positions needs a PositionLogic with bands, got {logic!r}"
@@ -273,7 +279,7 @@ def relative_positions(logic: PositionLogic, length: int) -> jax.Array:
         (b.alpha, b.beta, b.first_key, b.last_key, b.offset, b.position_unit)
         for b in logic.bands
     ]
-    return rotary.piecewise_relative(length, pieces)
+    return piecewise_relative_at(positions, pieces)
 
 
 def _batched(positions: jax.Array) -> jax.Array:

@@ -33,9 +33,13 @@ def piecewise_relative(length: int, pieces: Sequence[Piece]) -> jax.Array:
     >>> print(piecewise_relative(4, [near, far])[3])
     [2. 2. 1. 0.]
     """
-    positions = jnp.arange(length, dtype=jnp.int32)
+    return piecewise_relative_at(jnp.arange(length, dtype=jnp.int32), pieces)
+
+
+def piecewise_relative_at(positions: jax.Array, pieces: Sequence[Piece]) -> jax.Array:
+    """The entries of `piecewise_relative` at these positions, int32[N], alone."""
     queries, keys = positions[:, None], positions[None, :]
-    matrix = jnp.full((length, length), jnp.nan, jnp.float32)
+    matrix = jnp.full((len(positions), len(positions)), jnp.nan, jnp.float32)
     for alpha, beta, first_key, last_key, offset, position_unit in reversed(pieces):
         inside = keys <= queries
         if first_key is not None:

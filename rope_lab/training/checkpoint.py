@@ -152,7 +152,7 @@ class Checkpoints:
 
     def read_meta(self, step: int | None = None) -> dict[str, Any]:
         """The JSON saved beside a step (default: the newest)."""
-        return _read_meta(self.path(self._existing(step)))
+        return read_meta(self.path(self._existing(step)))
 
     def restore(
         self, step: int | None, like: TrainState, meta: dict[str, Any] | None = None
@@ -169,7 +169,7 @@ class Checkpoints:
             architecture or configuration (names what differs).
         """
         folder = self.path(self._existing(step))
-        saved = _read_meta(folder)
+        saved = read_meta(folder)
         if meta is not None:
             check_same_run(saved, meta, folder)
         items = _read_trees(folder, state_items(like))
@@ -224,7 +224,7 @@ def load_parameters(
     wrong = problems(folder, (item, "meta"))
     if wrong:
         raise ValueError(_damaged(folder, "; ".join(wrong[:3])))
-    meta = _read_meta(folder)
+    meta = read_meta(folder)
     if average and not (folder / item).is_dir():
         raise ValueError(
             f"checkpoint {folder} has no average: its run had no training.ema_decay"
@@ -275,7 +275,7 @@ def damage(folder: Path) -> str | None:
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """All trees of a checkpoint by item, nested dicts of arrays, and its meta."""
-    meta = _read_meta(folder)
+    meta = read_meta(folder)
     items = [name for name in TREES if (folder / name).is_dir()]
     return _read_trees(folder, dict.fromkeys(items)), meta
 
@@ -287,7 +287,12 @@ def _reader() -> ocp.Checkpointer:
     )
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
+def read_meta(folder: Path) -> dict[str, Any]:
+    """What a step says of itself, without its arrays; see `meta.run_meta`.
+
+    Raises:
+      ValueError: damaged or of a schema this version does not read.
+    """
     with _reading(folder), _reader() as reader:
         meta = reader.restore(
             folder, args=ocp.args.Composite(meta=ocp.args.JsonRestore())

@@ -41,7 +41,6 @@ function compareValues(a, b) {
 
 function valueOf(line, column) {
   if (column === "label") return line.label;
-  if (column === "run") return data.runs[line.run];
   if (column === "last") return lengths().map((n) => line.cells[n]).filter(Boolean).pop()?.[0] ?? null;
   const [kind, length] = column.split(" ");
   return (kind === "value" ? line.cells[length]?.[0] : difference(line, length)?.[0]) ?? null;
@@ -67,7 +66,7 @@ function whyNot(line, length) {
 
 // --- the table ---------------------------------------------------------------------
 
-// Each column: its key, its heading, and of a line the parts of its cell, as text.
+// Each column: its key and its heading. On the page the run stands below the encoding.
 function columns() {
   const found = [{ key: "label", head: "encoding" }];
   if (data.runs.length > 1) found.push({ key: "run", head: "run" });
@@ -123,15 +122,16 @@ function heading(column) {
 
 function drawTable(lines, shown) {
   const head = node("tr");
-  head.append(...shown.map(heading));
+  head.append(...shown.filter(({ key }) => key !== "run").map(heading));
   by("table").tHead.replaceChildren(head);
   by("table").tBodies[0].replaceChildren(...lines.map((line, place) => {
     const row = node("tr", "", line === reference() ? "mark" : "");
-    for (const column of shown) {
+    for (const column of shown.filter(({ key }) => key !== "run")) {
       const { text, bracket, part, tone } = cellOf(line, column);
       const cell = node(column.key === "label" ? "th" : "td", text, tone);
       if (column.key === "label") cell.scope = "row";
       if (column.key === "label" && place < DRAWN) cell.prepend(swatch(place));
+      if (column.key === "label" && data.runs.length > 1) cell.append(node("span", data.runs[line.run], "run"));
       if (bracket) cell.append(node("small", bracket));
       if (part) cell.append(node("small", part));
       row.append(cell);
@@ -209,15 +209,21 @@ function drawCharts(lines) {
   for (const line of lines.filter((one) => one.encoding !== null)) {
     const y = data.encodings[line.encoding].wavelengths;
     const key = y.join();
-    if (!waves.has(key)) waves.set(key, { label: line.label, x: y.map((_, plane) => plane), y });
+    if (!waves.has(key)) waves.set(key, { names: new Set(), x: y.map((_, plane) => plane), y });
+    waves.get(key).names.add(line.label);
   }
-  chart(by("wavelengths"), [...waves.values()].slice(0, DRAWN).map((one, n) => ({ ...one, n })),
+  chart(by("wavelengths"), [...waves.values()].slice(0, DRAWN).map((one, n) => ({ ...one, n, label: few(one.names) })),
     { x: "plane (pair of head dimensions)", y: "wavelength, tokens", ylog: true, horizontal: trained });
   const runs = checked("runs");
   const training = data.training.filter((one) => runs.includes(String(one.run)));
   by("training-part").hidden = !training.length;
   chart(by("training"), training.slice(0, 2 * DRAWN).map((one, n) => ({ ...one.curve, label: one.label, n })),
     { x: "step", y: "nats per token" });
+}
+
+function few(names) {
+  const [first, ...others] = names;
+  return others.length ? `${first} and ${others.length} more` : first;
 }
 
 function drawMatrices(lines) {

@@ -3,7 +3,7 @@
 // in colour, dashes and markers, so that nothing is told by colour alone.
 
 const COLORS = 6, MOST_MARKERS = 40, HEIGHT = 300;
-const MARGIN = { left: 58, right: 14, top: 12, bottom: 42 };
+const MARGIN = { left: 68, right: 14, top: 12, bottom: 42 };
 const DASHES = ["", "7 3", "2 3", "9 3 2 3"];
 const MARKERS = [
   "M-3,0a3,3 0 1,0 6,0a3,3 0 1,0 -6,0", "M-3,-3h6v6h-6z", "M0,-4l4,7h-8z",

@@ -27,7 +27,9 @@ from rope_lab.plots.matrix_image import matrix_image
 
 _PIXELS = 128  # of a matrix, along each side
 _POINTS = 200  # of a curve
+_NAMES = 4  # below a matrix
 _DIGITS = 5  # significant ones
+_UNKNOWN = (ValueError, LookupError, TypeError)  # of a description that is no logic
 
 
 def compare_page(runs: Sequence[Run]) -> str:
@@ -144,7 +146,7 @@ class _Encodings:
 
     def __init__(self):
         self._numbers: dict[str, int | None] = {}
-        self._matrices: dict[tuple[bytes, int], list[int]] = {}
+        self._matrices: dict[tuple[bytes, int], tuple[bytes, list[int]]] = {}
         self.described: list[dict[str, Any]] = []
 
     def number(self, line: Line) -> int | None:
@@ -161,27 +163,22 @@ class _Encodings:
             logic = logic_from_dict(line.logic)
             positions = np.linspace(0, 2 * line.train_length - 1, _PIXELS)
             matrix = relative_positions_at(logic, jnp.asarray(positions, jnp.int32))
-        except ValueError:  # biases have no such picture, and callables no description
+        except _UNKNOWN:  # biases have no such picture, callables no such description
             return None
         number = len(self.described)
         waves = np.asarray(logic.bands[0].frequencies.wavelengths, np.float64)
         self.described.append({"label": line.label, "wavelengths": _rounded(waves)})
-        image = matrix_image(np.asarray(matrix), line.train_length)
-        self._matrices.setdefault((image, line.train_length), []).append(number)
+        key = np.asarray(matrix).tobytes(), line.train_length
+        image = matrix_image(matrix, line.train_length)
+        self._matrices.setdefault(key, (image, []))[1].append(number)
         return number
 
     def figures(self) -> str:
         """The matrices, each with the names of the encodings that have it."""
-        figures = []
-        for (image, trained), numbers in self._matrices.items():
-            labels = dict.fromkeys(self.described[n]["label"] for n in numbers)
-            name = escape(", ".join(labels))
-            source = "data:image/png;base64," + base64.b64encode(image).decode()
-            figures.append(
-                f'<figure class="matrix" data-encodings="{" ".join(map(str, numbers))}">'
-                f'<img src="{source}" alt="relative positions of {name}">'
-                f"<figcaption>{name}<br>to {2 * trained:,} tokens</figcaption></figure>"
-            )
+        figures = [
+            self._figure(image, trained, numbers)
+            for (_, trained), (image, numbers) in self._matrices.items()
+        ]
         legend = (
             '<p class="note">Query down, key across; training lengths times two. '
             'Distance: 0 <span class="scale"></span> the training length; '
@@ -190,6 +187,19 @@ class _Encodings:
             "</p>"
         )
         return f'{legend}<div class="matrices">{"".join(figures)}</div>'
+
+    def _figure(self, image: bytes, trained: int, numbers: list[int]) -> str:
+        labels = list(dict.fromkeys(self.described[n]["label"] for n in numbers))
+        name = escape(", ".join(labels[:_NAMES]))
+        if len(labels) > _NAMES:
+            name += f" and {len(labels) - _NAMES} more"
+        source = "data:image/png;base64," + base64.b64encode(image).decode()
+        used = " ".join(map(str, numbers))
+        return (
+            f'<figure class="matrix" data-encodings="{used}">'
+            f'<img src="{source}" alt="relative positions of {name}">'
+            f"<figcaption>{name}<br>to {2 * trained:,} tokens</figcaption></figure>"
+        )
 
 
 def _thinned(steps: list[float], losses: list[float]) -> dict[str, list[Any]]:

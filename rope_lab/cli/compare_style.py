@@ -6,6 +6,10 @@ from rope_lab.plots.matrix_image import scale_colors
 from rope_lab.plots.style import DARK, LIGHT, NUM_COLORS, UNTRAINED
 
 _CONTROLS = """
+main { max-width:1080px; }
+.tall { max-height:80vh; overflow:auto; }
+.tall thead th { position:sticky; top:0; z-index:1; background:var(--card); }
+.tall thead th:first-child { z-index:2; }
 form { background:var(--card); border:1px solid var(--line); border-radius:10px;
   padding:12px 16px; margin:1em 0; display:grid; gap:12px 20px;
   grid-template-columns:repeat(auto-fit,minmax(min(260px,100%),1fr)); }
@@ -21,7 +25,7 @@ thead button { font:inherit; color:inherit; background:none; border:0; padding:2
   cursor:pointer; text-align:inherit; }
 th[aria-sort=ascending] button::after { content:" \\25B2"; }
 th[aria-sort=descending] button::after { content:" \\25BC"; }
-.run { display:block; color:var(--soft); font-size:.8rem; }
+.run { display:block; color:var(--soft); font-size:.8rem; overflow-wrap:anywhere; }
 .warn { border-left-color:var(--bad); }
 .chart svg { display:block; width:100%; max-width:none; overflow:visible; }
 .chart text { fill:var(--soft); font-size:12px; }
@@ -45,7 +49,7 @@ a { color:var(--accent); }
 
 def style() -> str:
     """The style sheet, with the colours of the pictures of papers and reports."""
-    dark = "@media (prefers-color-scheme: dark) { :root { %s } }\n" % _series(DARK)
+    dark = f"@media (prefers-color-scheme: dark) {{ :root {{ {_series(DARK)} }} }}\n"
     scale = ", ".join(scale_colors())
     return (
         f":root {{ {_series(LIGHT)} }}\n{dark}{_CONTROLS}"

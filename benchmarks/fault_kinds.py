@@ -33,7 +33,7 @@ TITLES = {
     "missing_host": "a process that never comes",
 }
 STOPPED = 128 + signal.SIGTERM
-WRONG_INPUT = 2  # the status of a run that says what is wrong in one line
+FAILED, WRONG_INPUT = 1, 2  # statuses of runs that say in one line what is wrong
 
 
 @dataclasses.dataclass
@@ -127,7 +127,7 @@ def nan_in_a_batch(bench: Bench, kills: int, rng: random.Random) -> Outcome:
     lost = step - 1 - job.saved()
     job.command = plain
     finished = job.finish() == 0 and job.ends_as(bench.undisturbed())
-    survived = int(status == WRONG_INPUT and said and finished)
+    survived = int(status == FAILED and said and finished)
     return Outcome(
         1, survived, lost, note="the batch is named; with it mended, it goes on"
     )
@@ -202,7 +202,7 @@ def missing_host(bench: Bench, kills: int, rng: random.Random) -> Outcome:
     status = job.finish()
     said = "these did not come: process 1, 2" in job.printed()
     note = f"named after {seconds} s, status {status}"
-    return Outcome(1, int(status == WRONG_INPUT and said), note=note)
+    return Outcome(1, int(status == FAILED and said), note=note)
 
 
 def _until_the_moment(job: Job, before: int, number: int, rng: random.Random) -> None:

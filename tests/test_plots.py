@@ -1,5 +1,7 @@
 """Pictures: there, not blank, labelled, and drawn from the numbers."""
 
+import io
+
 import matplotlib
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from matplotlib.image import imread
 
 from rope_lab import plots, rotary
 from rope_lab.plots import curves, style
+from rope_lab.plots.matrix_image import matrix_image
 
 RESULTS = synthetic_results.make_results()
 L = synthetic_results.TRAIN_LENGTH
@@ -210,3 +213,14 @@ def test_a_row_that_fails_does_not_flatten_the_others():
 def test_smoothing_keeps_length_and_constants():
     np.testing.assert_allclose(curves._smooth([3.0] * 41), [3.0] * 41)
     assert len(curves._smooth([1.0, 2.0])) == 2
+
+
+def test_a_matrix_as_an_image_has_a_pixel_for_each_entry_and_hides_what_is_hidden():
+    shown = imread(io.BytesIO(matrix_image(triangle(64), L)))
+    assert shown.shape == (64, 64, 4)
+    hidden = np.isnan(triangle(64))
+    np.testing.assert_array_equal(shown[..., 3] == 0, hidden)
+    untrained = np.allclose(
+        shown[L, 0], matplotlib.colors.to_rgba(style.UNTRAINED), atol=0.01
+    )
+    assert untrained and not np.allclose(shown[L - 1, 0], shown[L, 0], atol=0.01)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tiny_checkpoint import write_folder
 
+from rope_lab.cli.commands import COMMANDS
 from rope_lab.logic import CATALOGUE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +65,14 @@ def test_the_table_says_what_an_encoding_needs(name):
         required = parameter.default is inspect.Parameter.empty
         expected.append(f"**`{option}`**" if required else f"`{option}`")
     assert options == ", ".join(expected)
+
+
+def test_the_list_of_commands_is_that_of_the_program():
+    section = TEXT.split("## Commands")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.MULTILINE)
+    assert rows == [(name, command.about) for name, command in COMMANDS.items()]
+    named = re.findall(r"rope-lab (\w+)", TEXT)
+    assert named and set(named) <= set(COMMANDS)
 
 
 def test_files_and_modules_the_readme_names_exist():

@@ -1,5 +1,7 @@
 """The framework's main job in one command: pretrain short, extend, fine-tune, measure.
 
+    rope-lab demo --config=configs/demo.py --workdir=runs/demo
+
 The workdir holds one folder per trained model, results.json, PNG pictures and
 report.html. The same command continues what a killed one left.
 """

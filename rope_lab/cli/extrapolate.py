@@ -1,4 +1,12 @@
-"""Measure checkpoints under many logics at many lengths, without training."""
+"""Measure checkpoints under many logics at many lengths, without training.
+
+    rope-lab extrapolate --config=configs/extrapolate.py --workdir=runs/far
+    rope-lab extrapolate --config=configs/rerope_small.py --workdir=runs/rerope
+
+The second is a study: its config lists the models to train first. Rows are written to
+results.json as they end; the same command measures those that are missing or changed.
+Keys of a config are those of `ExtrapolateConfig`, of a study those of `StudyConfig`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Fine-tune a checkpoint under a new position logic.
 
+    rope-lab finetune --config=configs/finetune.py --workdir=runs/long
+
 Both strategies of arXiv 2403.00071 are data, not code: few steps at the long length, or
 many at the short one (data.length and training.num_steps; see configs/finetune.py).
 """

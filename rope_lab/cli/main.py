@@ -3,39 +3,32 @@
     rope-lab pretrain --config=configs/pretrain.py --workdir=runs/a
     python -m experiments.pretrain --config=... --workdir=...    the same
 
-Wrong input ends with one line and exit status 2; --traceback shows where it arose.
+Ends with status 0, with 1 where it failed, with 2 and one line on wrong input, with 130
+where it was interrupted, and a training run with 143 after SIGTERM. --traceback shows
+where an error arose.
 """
 
 from __future__ import annotations
 
 import importlib
-import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import flags
 from ml_collections import config_flags
 
 from rope_lab.cli import many_processes
+from rope_lab.cli.commands import COMMANDS
 from rope_lab.cli.json_config import take_json_config
+from rope_lab.logic.options import hint
 
-# experiment -> (module and function, config dataclass), imported when it is run.
+# Those that read a config -> (module and function, config dataclass).
 EXPERIMENTS = {
-    "pretrain": ("rope_lab.cli.pretrain:pretrain", "PretrainConfig"),
-    "finetune": ("rope_lab.cli.finetune:finetune", "FinetuneConfig"),
-    "extrapolate": ("rope_lab.cli.extrapolate:extrapolate", "ExtrapolateConfig"),
-    "sweep": ("rope_lab.cli.sweep:sweep", "SweepConfig"),
-    "posgen": ("rope_lab.cli.posgen:posgen", "PosGenStudyConfig"),
-    "wavelengths": ("rope_lab.cli.wavelengths:wavelengths", "WavelengthsConfig"),
-    "evaluate": ("rope_lab.cli.evaluate:evaluate", "EvaluateConfig"),
-    "perplexity": ("rope_lab.cli.perplexity:perplexity", "PerplexityConfig"),
-    "generate": ("rope_lab.cli.generate:generate", "GenerateConfig"),
-    "import": ("rope_lab.cli.importing:import_checkpoint", "ImportConfig"),
-    "export": ("rope_lab.cli.exporting:export", "ExportConfig"),
-    "plan": ("rope_lab.cli.plan:plan", "PlanConfig"),
-    "demo": ("rope_lab.cli.demo:demo", "DemoConfig"),
+    name: (command.function, command.config)
+    for name, command in COMMANDS.items()
+    if command.config is not None
 }
 # The same command over a config that says which models to train first.
 STUDY = ("rope_lab.cli.study:study", "StudyConfig")
@@ -60,40 +53,43 @@ _TEXT = ("--prompt", "--template", "--system", "--dtype")
 # These take a checkpoint behind their name, and do without a config.
 _OF_A_CHECKPOINT = ("evaluate", "perplexity", "generate", "import", "export")
 _WITHOUT_WORKDIR = ("generate", "plan")
-_WRONG_INPUT = (ValueError, OSError, NotImplementedError)
+_WRONG_INPUT = (ValueError, NotImplementedError)
+_WRONG_PATH = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """`rope-lab EXPERIMENT --config=FILE --workdir=FOLDER [--config.key=value ...]`.
-
-    `rope-lab evaluate CHECKPOINT --workdir=FOLDER`, `perplexity`, `generate`, `import`
-    and `export CHECKPOINT FOLDER` need no config. `rope-lab EXPERIMENT --help` says
-    more.
-    """
+    """`rope-lab COMMAND ...`; ends the process with the status of the command."""
     argv = list(sys.argv if argv is None else argv)
-    names = ", ".join(EXPERIMENTS)
     if len(argv) < 2 or argv[1] in ("-h", "--help", "help"):
-        print(f"{inspect.getdoc(main)}\n\nExperiments: {names}\nAlso: checkpoint")
+        print(overview())
         sys.exit(0 if len(argv) > 1 else 2)
-    if argv[1] == "checkpoint":
-        _look_at_checkpoints(argv[2:])
-    if argv[1] not in EXPERIMENTS:
-        _fail(f"unknown experiment {argv[1]!r}; choose one of {names}")
-    run_experiment(argv[1], [f"{argv[0]} {argv[1]}", *argv[2:]])
+    name, arguments = argv[1], argv[2:]
+    if name not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        _fail(f"unknown command {name!r}{hint(name, COMMANDS)}; choose of {known}")
+    if COMMANDS[name].config is None:
+        sys.exit(_run_plain(name, arguments))
+    run_experiment(name, [f"{argv[0]} {name}", *arguments])
 
 
-def _look_at_checkpoints(arguments: Sequence[str]) -> None:
-    """`rope-lab checkpoint inspect|verify|diff`; see `rope_lab.cli.checkpoint`."""
-    from rope_lab.cli import checkpoint
+def overview() -> str:
+    """Every command on a line, with an example."""
+    lines = ["rope-lab COMMAND ...; rope-lab COMMAND --help says more", ""]
+    for name, command in COMMANDS.items():
+        lines.append(f"  {name:<12}{command.about}")
+        lines.append(f"  {'':<12}    rope-lab {command.example}")
+    return "\n".join(lines)
 
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(checkpoint.__doc__)
-        sys.exit(0 if arguments else 2)
+
+def _run_plain(name: str, arguments: Sequence[str]) -> int:
+    """A command that takes its arguments itself; returns its status."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(importlib.import_module(_module(name)).__doc__)
+        return 0
     try:
-        status = checkpoint.checkpoint(arguments)
-    except _WRONG_INPUT as error:
-        _fail(str(error))
-    sys.exit(status)
+        return _load(COMMANDS[name].function)(arguments)
+    except Exception as error:
+        _end(error)
 
 
 def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
@@ -124,9 +120,7 @@ def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
     except Exception as error:
         if with_traceback:
             traceback.print_exc()
-        if not _is_wrong_input(error):
-            raise
-        _fail(str(error))
+        _end(error)
 
 
 def reader_of(name: str, keys: Iterable[str]) -> tuple[str, str]:
@@ -145,7 +139,10 @@ def _parse(
     if rest:
         raise ValueError(f"unexpected arguments {rest}; options begin with --")
     if plain is None and values.config is None and name not in _OF_A_CHECKPOINT:
-        raise ValueError("--config is missing: a Python file with get_config()")
+        raise ValueError(
+            "--config is missing: a Python file with get_config(), or JSON. A clone of "
+            f"rope_lab has some in configs/: rope-lab {COMMANDS[name].example}"
+        )
     if values.workdir is None and name not in _WITHOUT_WORKDIR:
         raise ValueError("--workdir is missing: the folder of the run")
     if plain is None:
@@ -206,14 +203,19 @@ def _read_flags(values: flags.FlagValues, argv: Sequence[str]) -> Sequence[str]:
     return rest
 
 
-def _is_wrong_input(error: Exception) -> bool:
+def _end(error: Exception) -> NoReturn:
+    """One line and the status for what is known to happen; raises anything else."""
     from rope_lab.training import TrainingDiverged
 
-    return isinstance(error, (*_WRONG_INPUT, TrainingDiverged))
+    if isinstance(error, (*_WRONG_INPUT, *_WRONG_PATH)):
+        _fail(str(error))
+    if isinstance(error, (OSError, TrainingDiverged)):
+        _fail(str(error), status=1)
+    raise error
 
 
 def _module(name: str) -> str:
-    return EXPERIMENTS[name][0].partition(":")[0]
+    return COMMANDS[name].function.partition(":")[0]
 
 
 def _load(function: str) -> Callable[[Any, str], Any]:
@@ -221,7 +223,7 @@ def _load(function: str) -> Callable[[Any, str], Any]:
     return getattr(importlib.import_module(module), name)
 
 
-def _fail(message: str, status: int = 2) -> None:
+def _fail(message: str, status: int = 2) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)
 

@@ -1,4 +1,12 @@
-"""Pretrain a decoder under a position logic, at one length."""
+"""Pretrain a decoder under a position logic, at one length.
+
+    rope-lab pretrain --config=configs/pretrain.py --workdir=runs/base
+    rope-lab pretrain --config=configs/pretrain.py --workdir=runs/deep \\
+        --config.model.num_layers=8
+
+The workdir holds checkpoints, metrics.jsonl, config.json and run.json; the same command
+continues what a killed one left. Keys of a config are those of `PretrainConfig`.
+"""
 
 from __future__ import annotations
 

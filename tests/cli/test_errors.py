@@ -1,11 +1,13 @@
 """Wrong input ends with one line that says what to change, and exit status 2."""
 
+import errno
 import shutil
 
 import pytest
 
-from rope_lab.cli.main import EXPERIMENTS, main, run_experiment
-from rope_lab.training import Checkpoints
+from rope_lab.cli.commands import COMMANDS
+from rope_lab.cli.main import main, run_experiment
+from rope_lab.training import Checkpoints, TrainingDiverged
 
 
 def message(capsys, name, config, workdir, *overrides):
@@ -140,4 +142,28 @@ def test_the_traceback_comes_when_asked_for(capsys, settings, write_config, tmp_
 def test_an_unknown_experiment_lists_the_known(capsys):
     with pytest.raises(SystemExit):
         main(["rope-lab", "pretrian"])
-    assert ", ".join(EXPERIMENTS) in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "did you mean 'pretrain'" in printed and ", ".join(COMMANDS) in printed
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 1),
+        (TrainingDiverged("loss is nan", 3, "batch 2", None), 1),
+        (FileNotFoundError(errno.ENOENT, "No such file"), 2),
+        (ValueError("window is 0"), 2),
+    ],
+)
+def test_the_status_tells_a_failure_from_wrong_usage(
+    capsys, settings, write_config, tmp_path, monkeypatch, error, status
+):
+    def fail(config, workdir):
+        raise error
+
+    monkeypatch.setattr("rope_lab.cli.pretrain.pretrain", fail)
+    config = write_config(settings)
+    with pytest.raises(SystemExit) as stop:
+        main(["rope-lab", "pretrain", f"--config={config}", f"--workdir={tmp_path}"])
+    assert stop.value.code == status
+    assert str(error) in capsys.readouterr().err

@@ -158,6 +158,17 @@ def test_context_use_ends_with_the_whole_window(results):
     assert use["tokens"] == 6 * 4
 
 
+def test_windows_have_names_by_which_other_results_find_them(results, tmp_path):
+    fewer = windows(L, "natural")
+    fewer.tokens, fewer.document_ids = fewer.tokens[2:4], fewer.document_ids[2:4]
+    text = {L: {"natural": fewer}}
+    others = evaluate(tmp_path / "results.json", rows=ROWS[:1], text=text)
+    names = results["windows"][str(L)]["natural"]
+    assert others["windows"][str(L)]["natural"] == names[2:4]
+    assert len(set(names)) == 6
+    assert results["planned"] == [row.label for row in ROWS]
+
+
 def test_the_file_is_what_the_call_returns(tmp_path):
     path = tmp_path / "results.json"
     assert evaluate(path, ROWS[:2]) == load_results(path)

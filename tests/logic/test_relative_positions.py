@@ -7,10 +7,12 @@ interpolation matrix repeats (L-1)/k where (L-2)/k is meant; that slip is correc
 from fractions import Fraction
 
 import chex
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rope_lab import position_logic, relative_positions
+from rope_lab.logic.bands import relative_positions_at
 
 LENGTH = 12
 
@@ -185,3 +187,19 @@ def test_a_sliding_window_cuts_the_far_band_too():
 def test_an_encoding_without_relative_position_raises(name, options):
     with pytest.raises(ValueError, match=name):
         relative_positions(position_logic(name, head_dim=8, **options), LENGTH)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("rope", {}),
+        ("leaky_rerope", {"window": 4, "step": 2}),
+        ("rope", {"sliding_window": 3}),
+    ],
+)
+def test_some_positions_have_the_entries_of_the_whole_matrix(name, options):
+    logic = position_logic(name, head_dim=8, **options)
+    some = np.array([0, 3, 4, LENGTH - 1], np.int32)
+    whole = np.asarray(relative_positions(logic, LENGTH))
+    found = relative_positions_at(logic, jnp.asarray(some))
+    np.testing.assert_array_equal(found, whole[np.ix_(some, some)])

@@ -24,7 +24,8 @@ CASES ?= 100000
 
 help:
 	@echo "make demo    pretrain, extend eightfold, measure; writes $(DEMO)/report.html"
-	@echo "make test    run the tests (PYTEST='-k rotary' passes options on)"
+	@echo "make test    run the tests (PYTEST='-k rotary' passes options on); pages are"
+	@echo "             opened in Chromium where there is one (apt-get install chromium)"
 	@echo "make test-parity  compare with transformers (installs it and torch, 1.2 GB)"
 	@echo "make fuzz    give the readers of files 100,000 broken ones (CASES=...)"
 	@echo "make bench   time attention beside its peers (BENCH='--full' goes to 131072)"

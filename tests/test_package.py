@@ -104,7 +104,17 @@ def test_the_wheel_asks_for_python_311_and_offers_the_extras(wheel):
     described = metadata(wheel)
     assert described["Requires-Python"] == ">=3.11"
     extras = set(described.get_all("Provides-Extra"))
-    assert extras == {"demo", "gpu", "tpu", "hf", "parity", "colab", "dev", "wandb"}
+    assert extras == {
+        "demo",
+        "gpu",
+        "tpu",
+        "hf",
+        "parity",
+        "colab",
+        "dev",
+        "docs",
+        "wandb",
+    }
 
 
 def test_no_dependency_has_an_upper_bound(wheel):

@@ -130,9 +130,7 @@ def _draw(rows: list[Plan], path: Path) -> None:
         for axes, (quantity, value) in zip(panels, values, strict=True):
             keys = [(chip, length) for chip in chips for length in lengths]
             for key, marker, color in zip(keys, MARKERS, series(), strict=False):
-                mine = [
-                    r for r in rows if (_chip(r), r["length"]) == key and "seconds" in r
-                ]
+                mine = [r for r in rows if (_chip(r), r["length"]) == key and r["fits"]]
                 axes.plot(
                     [row["chips"] for row in mine],
                     [value(row) for row in mine],

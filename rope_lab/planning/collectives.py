@@ -27,6 +27,11 @@ KINDS = (
     "all-to-all",
     "collective-permute",
 )
+# Between TPU slices the compiler hands arrays to a runtime, by a send that says what is
+# to be done with them, and among how many slices.
+_BETWEEN = re.compile(
+    r'_xla_megascale_target="\{([\d,]+)\}.*_xla_megascale_transfer_type="(\w+)"'
+)
 # XLA's TPU compiler writes a reduce-scatter as an all-reduce in a fusion of this name.
 _SCATTERED = "all-reduce-scatter"
 
@@ -49,13 +54,15 @@ def collectives(program: Program, slices: Sequence[int]) -> list[Traffic]:
     sums: dict[tuple[bool, str], list[float]] = {}
     seen = set()
     for visit in program.walk():
-        kind = _kind(visit)
-        if kind is None or _repeated(visit, seen):
-            continue
-        groups = _groups(visit.instruction.rest, len(slices))
-        between = any(len({slices[x] for x in group}) > 1 for group in groups)
-        size = max(map(len, groups))
-        sent = _sent(kind, visit.instruction, size)
+        if handed := _handed_over(visit.instruction):
+            between, (kind, sent) = True, handed
+        else:
+            kind = _kind(visit)
+            if kind is None or _repeated(visit, seen):
+                continue
+            groups = _groups(visit.instruction.rest, len(slices))
+            between = any(len({slices[x] for x in group}) > 1 for group in groups)
+            sent = _sent(kind, visit.instruction, max(map(len, groups)))
         found = sums.setdefault((between, kind), [0, 0.0])
         found[0] += visit.times
         found[1] += visit.times * sent
@@ -70,6 +77,19 @@ def _kind(visit: Visit) -> str | None:
     if name == "all-reduce" and visit.where.startswith(_SCATTERED):
         return "reduce-scatter"
     return name if name in KINDS else None
+
+
+def _handed_over(one: Instruction) -> tuple[str, float] | None:
+    """Kind and bytes of what a device sends to other slices by this instruction."""
+    found = _BETWEEN.search(one.rest) if one.opcode == "send" else None
+    if found is None:
+        return None
+    size, kind = len(found[1].split(",")), found[2].lower().replace("_", "-")
+    own = float(one.arrays[0].bytes)
+    times = {"all-reduce": 2 / size, "reduce-scatter": 1 / size, "all-to-all": 1 / size}
+    if kind == "all-gather" or kind in times:
+        return kind, own * times.get(kind, 1) * (size - 1)
+    return "collective-permute", own
 
 
 def _repeated(visit: Visit, seen: set) -> bool:

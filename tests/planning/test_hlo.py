@@ -99,6 +99,26 @@ def test_bytes_sent_are_those_of_a_ring(line, expected):
     assert found.sent_bytes == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("ALL_REDUCE", 2 * 3 / 4 * 4096),
+        ("REDUCE_SCATTER", 3 / 4 * 4096),
+        ("ALL_GATHER", 3 * 4096),
+        ("ONE_TO_ONE", 4096),
+    ],
+)
+def test_what_is_handed_to_the_runtime_goes_to_other_slices(kind, expected):
+    line = (
+        "%s = (f32[8,128]{1,0:T(8,128)}, u32[], token[]) send(%x, %t), channel_id=2, "
+        'is_host_transfer=true, frontend_attributes={_xla_megascale_target="{1,2,3,4}x'
+        f'{{0:15}}",_xla_megascale_transfer_type="{kind}"}}'
+    )
+    text = f"ENTRY %main (x: f32[8,128]) -> f32[8,128] {{\n  {line}\n}}"
+    (found,) = collectives(parse(text), [0] * 64)
+    assert found.between_slices and found.sent_bytes == expected
+
+
 def test_groups_along_an_outer_axis_reach_from_slice_to_slice():
     outer = "%a = f32[8]{0} all-reduce(%x), replica_groups=[2,2]<=[2,2]T(1,0)"
     inner = "%a = f32[8]{0} all-reduce(%x), replica_groups=[2,2]<=[4]"

@@ -30,7 +30,7 @@ help:
 	@echo "make fuzz    give the readers of files 100,000 broken ones (CASES=...)"
 	@echo "make bench   time attention beside its peers (BENCH='--full' goes to 131072)"
 	@echo "make docs    build the site into build/site, every warning an error"
-	@echo "make lint    run ruff"
+	@echo "make lint    run ruff, and mypy over rope_lab"
 	@echo "make clean   remove environments and caches; keeps runs/"
 	@echo "PYTHON=python3.12 VENV=.venv312 choose another interpreter and environment"
 
@@ -67,6 +67,8 @@ docs: $(VENV)/.has-docs
 
 lint: $(VENV)/.has-test
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 clean:
 	rm -rf .venv .venv-oldest .venv-py3* build dist *.egg-info

@@ -147,7 +147,9 @@ def attend_by_heads(
     if segment_ids is not None:
         segment_ids = tuple(everywhere(jnp.asarray(x)) for x in segment_ids)
     out = attend(
-        *(to_heads(x) for x in (q_BTHD, k_BSKD, v_BSKC)),
+        to_heads(q_BTHD),
+        to_heads(k_BSKD),
+        to_heads(v_BSKC),
         logic,
         query_positions=everywhere(query_positions),
         key_positions=everywhere(key_positions),

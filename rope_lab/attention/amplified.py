@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from rope_lab.attention.operands import NOWHERE
 from rope_lab.attention.tiles import Tiles
 from rope_lab.logic.amplitude import Amplitude, amplified_products
+from rope_lab.rotary.rotate import Layout
 
 
 def with_centres(tiles: Tiles, near: int) -> Tiles:
@@ -42,7 +43,9 @@ def key_factors(amplitude: Amplitude, tiles: Tiles, row, n) -> jax.Array:
     return amplitude.factors(jnp.where(tiles.wide_RN[row, n], 0, before_s))
 
 
-def recentred(amplitude: Amplitude, layout: str, k_RNPBsD, tiles: Tiles) -> jax.Array:
+def recentred(
+    amplitude: Amplitude, layout: Layout, k_RNPBsD, tiles: Tiles
+) -> jax.Array:
     """Turned keys relative to `Amplitude.centre`, as `key_factors` would have them."""
     blocks_RNs = amplitude.centre(tiles.keys_RNs)
     wanted_RNs = jnp.where(
@@ -53,7 +56,7 @@ def recentred(amplitude: Amplitude, layout: str, k_RNPBsD, tiles: Tiles) -> jax.
 
 
 def product(
-    amplitude: Amplitude, layout: str, q_hqD, k_hkD, tiles: Tiles, at, by_key: bool
+    amplitude: Amplitude, layout: Layout, q_hqD, k_hkD, tiles: Tiles, at, by_key: bool
 ) -> jax.Array:
     """[h, q, k], by key [h, k, q], of one head's queries [q = G*t] and keys [k = s]."""
     queries_t, keys_s = tiles.queries_RMt[at.m], tiles.keys_RNs[at.n]

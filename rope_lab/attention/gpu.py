@@ -80,7 +80,7 @@ def gpu(
         for block in _blocks(q_BTHD.dtype.itemsize, dim)
     )
     tiles = [(block.query_tile, block.key_tile) for block in blocks]
-    walker = _Kernels(*blocks, interpret)
+    walker = _Kernels(blocks[0], blocks[1], interpret)
     return kernels.banded(walker, q_BTHD, k_BSKD, v_BSKC, logic, layout, *tiles)
 
 

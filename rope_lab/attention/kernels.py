@@ -11,7 +11,7 @@ heads, K key heads, D and C head dims of keys and values.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -124,7 +124,11 @@ def banded(
     """
     logic.check_heads(q_BTHD.shape[2], q_BTHD.shape[3])
     queries = q_BTHD.shape[1]
-    slopes = None if logic.bias is None else jnp.asarray(logic.bias.slopes_H)
+    slopes = (
+        None
+        if logic.bias is None
+        else jnp.asarray(cast(LinearBias, logic.bias).slopes_H)
+    )
     plan, queries_RT, keys_RS = make_plan(layout, *tiles, slopes is not None)
     plans = plan, plan
     if backward_tiles not in (None, tiles):

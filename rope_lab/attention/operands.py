@@ -12,6 +12,7 @@ C value dim, P bands, R rows of positions: 1 where all of the batch share them, 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +59,7 @@ def make_layout(
     rows = max(x.shape[0] for x in (queries_RT, keys_RS, *(segments or ())))
     queries_RT = jnp.broadcast_to(queries_RT, (rows, queries_RT.shape[1]))
     keys_RS = jnp.broadcast_to(keys_RS, (rows, keys_RS.shape[1]))
-    bounds = [(None, None)]
+    bounds: list[tuple[Any, Any]] = [(None, None)]
     if isinstance(logic, PositionLogic):
         bounds = [(band.first_key, band.last_key) for band in logic.bands]
     lowest = jnp.full_like(queries_RT, -NOWHERE - 1)
@@ -70,10 +71,11 @@ def make_layout(
     first_RPT, last_RPT = jnp.stack(firsts, 1), jnp.stack(lasts, 1)
     marks_RS = keys_RS
     if segments is not None:
-        segments = tuple(
+        of_queries, of_keys = (
             jnp.broadcast_to(ids, (rows, ids.shape[1])).astype(jnp.int32)
             for ids in segments
         )
+        segments = of_queries, of_keys
         marks_RS = jnp.where(segments[1] == 0, NOWHERE, keys_RS)
         last_RPT = jnp.where(segments[0][:, None] == 0, -NOWHERE - 1, last_RPT)
     return Layout(queries_RT, keys_RS, marks_RS, first_RPT, last_RPT, segments)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,11 @@ def checkpoint(arguments: Sequence[str]) -> int:
     Raises:
       ValueError: arguments that do not fit, or nothing there to look at.
     """
-    actions = {"inspect": (_inspect, 1), "verify": (_verify, 1), "diff": (_diff, 2)}
+    actions: dict[str, tuple[Callable[..., Any], int]] = {
+        "inspect": (_inspect, 1),
+        "verify": (_verify, 1),
+        "diff": (_diff, 2),
+    }
     name, *paths = arguments or [""]
     if name not in actions or len(paths) != actions[name][1]:
         raise ValueError(
@@ -133,7 +137,9 @@ def _differing(item: str, first: Any, second: Any) -> list[str]:
             continue
         a, b = (np.asarray(x[names]).astype(np.float64) for x in (mine, others))
         if not np.array_equal(a, b):
-            relative = np.linalg.norm(a - b) / max(np.linalg.norm(a), 1e-300)
+            relative = float(np.linalg.norm(a - b)) / max(
+                float(np.linalg.norm(a)), 1e-300
+            )
             lines.append(
                 f"{name}: up to {np.abs(a - b).max():.3g} apart, "
                 f"{relative:.3g} of its norm"

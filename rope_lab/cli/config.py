@@ -282,7 +282,7 @@ def _convert(expected: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in options:
             return None
         (expected,) = [option for option in options if option is not type(None)]
-    if dataclasses.is_dataclass(expected):
+    if isinstance(expected, type) and dataclasses.is_dataclass(expected):
         return read(expected, value, where)
     plain = typing.get_origin(expected) or expected
     if plain is float and isinstance(value, int) and not isinstance(value, bool):

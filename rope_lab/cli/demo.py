@@ -76,8 +76,8 @@ def _sections(
         section = {**section, "checkpoint": str(pretrained)}
         where = f"config.finetune[{label!r}]"
         tunings[label] = read(FinetuneConfig, section, where)
-    models = {PRETRAINED: pretrained, **folders}
-    models = {label: str(folder) for label, folder in models.items()}
+    folders = {PRETRAINED: pretrained, **folders}
+    models = {label: str(folder) for label, folder in folders.items()}
     section = {**config.extrapolate, "models": models}
     return tunings, read(ExtrapolateConfig, section, "config.extrapolate")
 

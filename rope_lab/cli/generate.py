@@ -90,7 +90,7 @@ class Conversation:
         """Prints the answer to a turn and returns it."""
         tokenizer, template = self._subject.tokenizer, self._template
         if self.session is None:
-            tokens = template.tokens(tokenizer, turn, self._config.system)
+            tokens = [*template.tokens(tokenizer, turn, self._config.system)]
         else:
             end = template.ending(tokenizer, self.session.tokens[-1])
             tokens = [*end, *template.tokens(tokenizer, turn)]

@@ -65,7 +65,8 @@ def _keep_tokenizer(tokenizer: Tokenizer, workdir: Path) -> str:
     """Writes its file into the workdir; returns what `load_tokenizer` takes."""
     pieces = isinstance(tokenizer, SentencePieceTokenizer)
     path = workdir.absolute() / f"tokenizer.{'model' if pieces else 'json'}"
-    path.write_bytes(tokenizer.content)
+    content: bytes = tokenizer.content  # type: ignore[attr-defined]
+    path.write_bytes(content)
     return f"{path}?bos={tokenizer.bos_id}"
 
 

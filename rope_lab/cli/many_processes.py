@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from absl import flags
 
 # Those that train one model; what measures or trains many has its own way to spread.
@@ -16,7 +18,7 @@ TRAINING = ("pretrain", "finetune")
 
 def define_flags(values: flags.FlagValues) -> None:
     """Adds them to those of an experiment."""
-    with_values = {"flag_values": values}
+    with_values: dict[str, Any] = {"flag_values": values}
     flags.DEFINE_bool(
         "distributed", False, "one of several processes of a cluster", **with_values
     )

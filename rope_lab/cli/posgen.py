@@ -85,7 +85,11 @@ def _check_names(size: str, cells: list[Cell]) -> None:
 def _open(path: Path, config: PosGenStudyConfig, cells: list[Cell]) -> dict[str, Any]:
     """The results so far; a cell in them must have the settings it is asked for."""
     planned = [cell.name for cell in cells]
-    fresh = {"schema_version": SCHEMA_VERSION, "study": "posgen", "cells": []}
+    fresh: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "study": "posgen",
+        "cells": [],
+    }
     results = load_results(path) if path.exists() else fresh
     for entry in results["cells"]:
         for cell in cells:

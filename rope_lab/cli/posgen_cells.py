@@ -50,8 +50,8 @@ class Cell:
     batch_size: int
     labels: tuple[str, ...]  # of the rows
     seeds: tuple[int, ...]
-    trained: tuple[PositionLogic, ...]  # what each row trains under
-    measured: tuple[PositionLogic, ...]  # and is measured under
+    trained: tuple[Any, ...]  # what each row trains under
+    measured: tuple[Any, ...]  # and is measured under
 
     @property
     def members(self) -> list[tuple[int, int]]:

@@ -236,7 +236,8 @@ def _levels(row: dict[str, Any], length: int, kind: str) -> str:
 def _count(steps: list[findings.Step]) -> tuple[int, int, int]:
     verdicts = [step.verdict for step in steps]
     kinds = (findings.AGREES, findings.REVERSED, findings.OPEN)
-    return tuple(verdicts.count(verdict) for verdict in kinds)
+    agreeing, reversed_, open_ = (verdicts.count(verdict) for verdict in kinds)
+    return agreeing, reversed_, open_
 
 
 def _reach(results: Results) -> tuple[int, float]:

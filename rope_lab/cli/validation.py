@@ -52,11 +52,11 @@ def make_validation(
             logits_BTV, batch["targets"], weights_BT, total_weight=total
         )[1]
 
-    score = on_mesh(score, mesh)
+    scored = on_mesh(score, mesh)
     batches = list(_batches(windows.tokens, mesh))
 
     def evaluate(state: TrainState) -> dict[str, float]:
-        scores = [jax.device_get(score(state.params, b, arrays)) for b in batches]
+        scores = [jax.device_get(scored(state.params, b, arrays)) for b in batches]
         return {
             name: float(sum(one[name] for one in scores))
             for name in ("loss", "accuracy")

@@ -171,7 +171,7 @@ def _search(config, name: str, cells, models, workdir: Path) -> dict[str, Any]:
     scorer = Scorer(tasks, cells[0].model.head_dim)
     start_P = start_at(cells[0].trained[0].bands[0].frequencies)
     settings = getattr(config, name)
-    make = {"gradient": gradient_search, "evolution": evolution_search}[name]
+    make: Any = {"gradient": gradient_search, "evolution": evolution_search}[name]
     state, first = run_search(
         make(settings, scorer, start_P), workdir / "search" / f"{name}.npz", name
     )

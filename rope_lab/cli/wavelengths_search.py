@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +45,9 @@ def run_search(search: Search, path: Path, label: str) -> tuple[State, float]:
 
 
 def _save(path: Path, state: State, done: int) -> None:
-    leaves = {str(n): np.asarray(leaf) for n, leaf in enumerate(jax.tree.leaves(state))}
+    leaves: dict[str, Any] = {
+        str(n): np.asarray(leaf) for n, leaf in enumerate(jax.tree.leaves(state))
+    }
     draft = path.with_suffix(".tmp.npz")
     np.savez(draft, done=done, **leaves)
     os.replace(draft, path)

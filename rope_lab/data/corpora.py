@@ -131,7 +131,7 @@ def load_corpus(
             "existing folder or file"
         )
     name = spec if spec in registered.REGISTERED else Path(spec).resolve().name
-    options = {"held_out_fraction": held_out_fraction, "seed": seed}
+    options: dict[str, Any] = {"held_out_fraction": held_out_fraction, "seed": seed}
     return Corpus(name, records, key, digests, root=root, **options)
 
 

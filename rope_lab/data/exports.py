@@ -19,6 +19,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
@@ -43,11 +44,12 @@ class Manifest:
     columns: dict[str, str]  # {"text": the column that holds the documents}
 
 
-class LocalExport(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class LocalExport(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """TFDS builder of an exported data set; its documents keep their order."""
 
     VERSION = tfds.core.Version("1.0.0")
-    url_infos = {}  # nothing to download, so no checksum files to look for
+    # Nothing to download, so no checksum files to look for.
+    url_infos: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, *, folder: Path, manifest: Manifest, split: str, data_dir: Path):
         self._file = folder / manifest.splits[split]

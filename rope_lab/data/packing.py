@@ -23,6 +23,7 @@ passages that differ little in length.
 import dataclasses
 import functools
 import os
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +100,7 @@ class PackedSequences:
             repeat_longest or length // 2,
         )
         self.corpus, self.tokenizer, self.length = corpus, tokenizer, length
-        self.identity = {
+        self.identity: dict[str, Any] = {
             "corpus": corpus.name,
             "corpus_checksum": corpus.checksum,
             "tokenizer_checksum": tokenizer.checksum,

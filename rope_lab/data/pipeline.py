@@ -1,6 +1,7 @@
 """From sequences to the batches a step reads, prefetched by Grain."""
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import grain
 import numpy as np
@@ -52,8 +53,14 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         return batch
 
 
+class Sequences(Protocol):
+    """What is read sequence by sequence: number n is a dict of arrays."""
+
+    def __getitem__(self, n: int) -> dict[str, np.ndarray]: ...
+
+
 def batches(
-    source: PackedSequences,
+    source: Sequences,
     batch_size: int,
     start: int = 0,
     rows: Sequence[int] | None = None,

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -23,7 +23,7 @@ from rope_lab.data.shuffling import Purpose, permutation
 from rope_lab.data.storage import built, data_root
 
 
-class PosGen(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class PosGen(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """TFDS builder of one sub-task, readable without TensorFlow.
 
     Features: `tokens`, int32[T], of 0 .. m-1 without special tokens. Splits: train,
@@ -31,7 +31,8 @@ class PosGen(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    url_infos = {}  # nothing to download, so no checksum files to look for
+    # Nothing to download, so no checksum files to look for.
+    url_infos: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pyarrow
 import pyarrow.parquet
@@ -11,7 +12,7 @@ import tensorflow_datasets as tfds
 SUFFIXES = (".txt", ".jsonl", ".parquet")
 
 
-class TextFiles(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class TextFiles(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """TFDS builder of the documents of any folder, or of a single file.
 
     A .txt file is one document, a .jsonl file one per line (key "text"), a .parquet
@@ -20,7 +21,8 @@ class TextFiles(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    url_infos = {}  # nothing to download, so no checksum files to look for
+    # Nothing to download, so no checksum files to look for.
+    url_infos: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, *, path: str | Path, data_dir: str | Path):
         self._path = Path(path)

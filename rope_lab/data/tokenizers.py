@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -42,7 +43,7 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> np.ndarray:
         """int32[tokens], without a BOS."""
 
-    def decode(self, ids: np.ndarray) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of `ids`, which may hold BOS; broken UTF-8 becomes U+FFFD."""
 
     def token_id(self, piece: str) -> int | None:
@@ -59,7 +60,7 @@ class ByteTokenizer:
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(text.encode(), np.uint8).astype(np.int32)
 
-    def decode(self, ids: np.ndarray) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         ids = np.asarray(ids)
         return ids[ids < 256].astype(np.uint8).tobytes().decode(errors="replace")
 
@@ -94,7 +95,7 @@ class HuggingFaceTokenizer:
         (encoding,) = self._model.encode_batch_fast([text], add_special_tokens=False)
         return np.asarray(encoding.ids, np.int32)
 
-    def decode(self, ids: np.ndarray) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         ids = np.asarray(ids)
         return self._model.decode(ids[ids != self.bos_id].tolist())
 
@@ -130,7 +131,7 @@ class SentencePieceTokenizer:
     def encode(self, text: str) -> np.ndarray:
         return np.asarray(self._model.EncodeAsIds(text), np.int32)
 
-    def decode(self, ids: np.ndarray) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         ids = np.asarray(ids)
         return self._model.DecodeIds(ids[ids != self.bos_id].tolist())
 

@@ -103,7 +103,7 @@ def _blocks(tokens: np.ndarray) -> int:
 
 
 def _check_of(tokens: np.ndarray, block: int) -> int:
-    return zlib.crc32(tokens[block * BLOCK : (block + 1) * BLOCK])
+    return zlib.crc32(tokens[block * BLOCK : (block + 1) * BLOCK].data)
 
 
 def _progress(documents: Documents) -> Iterable[str]:

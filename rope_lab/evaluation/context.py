@@ -53,7 +53,7 @@ def context_use(
     for context in contexts:
         loss, hit = truncated(graphdef, params, tokens, logic, context)
         loss, hit = loss[:, first:], hit[:, first:]
-        step = {"context": [context - context // 2 + 1, context]}
+        step: dict[str, Any] = {"context": [context - context // 2 + 1, context]}
         step |= level(loss.mean(1, np.float64), hit.mean(1, np.float64), ids, loss.size)
         step["gain"] = None if before is None else difference(before, loss.mean(1), ids)
         before = loss.mean(1)

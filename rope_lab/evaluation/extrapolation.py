@@ -42,8 +42,10 @@ class Windows(Protocol):
     later ones are told apart.
     """
 
-    tokens: np.ndarray
-    document_ids: np.ndarray
+    @property
+    def tokens(self) -> np.ndarray: ...
+    @property
+    def document_ids(self) -> np.ndarray: ...
 
 
 class Model(NamedTuple):

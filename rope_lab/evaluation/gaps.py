@@ -29,7 +29,7 @@ def row_gaps(results: Results) -> dict[str, Float[np.ndarray, " P"]]:
     length, gaps = max(results["lengths"]), {}
     for row in results["rows"]:
         reference = truncated_row(of_model(results, row["model"]))
-        trained = reference and _one_band(reference, length)
+        trained = _one_band(reference, length) if reference else None
         frequencies = _one_band(row, length)
         if row["truncated"] or trained is None or frequencies is None:
             continue

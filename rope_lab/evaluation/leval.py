@@ -89,7 +89,8 @@ def measure_leval(
         template.stop_tokens(subject.tokenizer), journal, 1,
         work.batches(row.label, length, record["evaluation"], left * length),
     )  # fmt: skip
-    scores, documents = [], []
+    scores: list[float] = []
+    documents: list[int] = []
     for number, question in enumerate(data.questions):
         output = _output(task, template, journal, number)
         found = score(task.stem, output, question.answer)

@@ -76,7 +76,7 @@ def _weighed(windows_W3: Float[np.ndarray, "W 3"], weights: str) -> np.ndarray:
 
 
 def _by_position(units: list[Unit], length: int, train_length: int) -> dict[str, Any]:
-    bins_K3 = sum(np.asarray(unit["bins"], np.float64) for unit in units)
+    bins_K3 = np.sum([np.asarray(unit["bins"], np.float64) for unit in units], axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         loss_K = bins_K3[:, 0] / bins_K3[:, 2]
     return {

@@ -88,7 +88,7 @@ def phase_error(logic: PositionLogic, position: int) -> float:
 
 
 def float32_frequencies(
-    factors: Sequence[float], base: float, exponents: np.ndarray
+    factors: Sequence[float] | np.ndarray, base: float, exponents: np.ndarray
 ) -> np.ndarray:
     """float32[P], as transformers computes them from factors in float32."""
     powers = np.float32(base) ** np.asarray(exponents, np.float32)

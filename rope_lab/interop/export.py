@@ -125,7 +125,7 @@ def _write_weights(
     if len(shards) == 1:
         write(folder / SINGLE, shards[0], DTYPES[dtype])
         return
-    places = {}
+    places: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         write(folder / name, shard, DTYPES[dtype])

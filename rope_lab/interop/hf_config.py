@@ -23,7 +23,7 @@ def config_json(
     Raises:
       ValueError: no family does, or the encoding cannot be expressed; says why.
     """
-    logics = [logic] if isinstance(logic, PositionLogic) else logic
+    logics: Any = [logic] if isinstance(logic, PositionLogic) else logic
     if not isinstance(logics, list | tuple):
         logics = [logics]  # a function, which is refused by name
     parameters, max_length = _shared_parameters(logics, length)

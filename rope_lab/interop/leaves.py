@@ -12,7 +12,7 @@ from rope_lab.model import ModelConfig, model_structure
 from rope_lab.model.trees import Names, named_leaves
 
 _LAYER = "model.layers.{}."
-_TENSORS = {
+_TENSORS: dict[Names, str] = {
     ("embed", "embedding"): "model.embed_tokens.weight",
     ("unembed", "kernel"): "lm_head.weight",
     ("norm", "scale"): "model.norm.weight",
@@ -21,7 +21,7 @@ _TENSORS = {
     ("attention", "query_norm", "scale"): "self_attn.q_norm.weight",
     ("attention", "key_norm", "scale"): "self_attn.k_norm.weight",
 }
-_PROJECTIONS = {
+_PROJECTIONS: dict[Names, str] = {
     ("attention", "query"): "self_attn.q_proj",
     ("attention", "key"): "self_attn.k_proj",
     ("attention", "value"): "self_attn.v_proj",

@@ -133,7 +133,7 @@ def _layout(model: ModelConfig, length: int) -> list[tuple[str, tuple[int, ...]]
         ("mlp.down_proj", (width, ff_width)),
         ("mlp.up_proj", (ff_width, width)),
     ]
-    rows = [(EMBEDDING, (model.vocab_size, width))]
+    rows: list[tuple[str, tuple[int, ...]]] = [(EMBEDDING, (model.vocab_size, width))]
     for kind, shape in kinds:
         for layer in range(model.num_layers):
             rows.append((f"model.layers.{layer}.{kind}.weight", shape))
@@ -149,7 +149,8 @@ def read_tokenizer(path: Path, model: ModelConfig) -> SentencePieceTokenizer:
     if not path.is_file():
         raise ValueError(f"there is no {path.name} beside the checkpoint, in {path}")
     content, place = path.read_bytes(), 4
-    pieces, scores = [], []
+    pieces: list[str] = []
+    scores: list[float] = []
     try:
         while place < len(content):
             score, length = struct.unpack_from("<fi", content, place)

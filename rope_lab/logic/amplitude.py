@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rope_lab import rotary
+from rope_lab.rotary.rotate import Layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Amplitude:
         rates = self.rates_P.reshape(*(1,) * tokens.ndim, -1)
         return jnp.exp(tokens.astype(jnp.float32)[..., None] * rates)
 
-    def apply(self, x: jax.Array, tokens: jax.Array, layout: str) -> jax.Array:
+    def apply(self, x: jax.Array, tokens: jax.Array, layout: Layout) -> jax.Array:
         """x [..., D] with each plane times its factor; tokens int32 of x's rank - 1."""
         factors = self.factors(tokens)
         return rotary.turn(x, factors, jnp.zeros_like(factors), layout)

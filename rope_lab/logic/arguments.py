@@ -22,7 +22,7 @@ def split_logic(logic: Any) -> tuple[list[Any], Hashable]:
     return [leaf for array, leaf in pairs if array], (treedef, is_array, static)
 
 
-def join_logic(arrays: list[Any], structure: Hashable) -> Any:
+def join_logic(arrays: list[Any], structure: Any) -> Any:
     """The logic that `split_logic` took apart."""
     treedef, is_array, static = structure
     remaining = iter(arrays)

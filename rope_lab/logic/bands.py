@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rope_lab import rotary
 from rope_lab.logic.amplitude import (
@@ -29,6 +30,7 @@ from rope_lab.logic.draws import PositionDraw
 from rope_lab.logic.maps import IDENTITY, Latest, Map
 from rope_lab.logic.temperature import Temperature
 from rope_lab.rotary.relative import piecewise_relative_at
+from rope_lab.rotary.rotate import Layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +155,7 @@ class PositionLogic:
 
     bands: tuple[Band, ...]
     temperature: Temperature = _static()
-    layout: str = _static(default="half")
+    layout: Layout = _static(default="half")
     bias: Bias | None = None
     key_sets: tuple[int, ...] | None = _static(default=None)
     amplitude: Amplitude | None = _static(default=None)
@@ -173,7 +175,7 @@ class PositionLogic:
         return self.key_sets
 
     @property
-    def logit_scale(self) -> jax.Array:
+    def logit_scale(self) -> jax.Array | np.ndarray:
         """float32[], the factor that the frequencies' method asks for."""
         return self.bands[0].frequencies.logit_scale
 

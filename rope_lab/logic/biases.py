@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -41,9 +41,11 @@ def split_by_head(bias: Bias) -> Bias:
     The suffix of its name says so. A device that has some of the heads needs only their
     part of such a leaf, and all of every other.
     """
-    fields = dataclasses.fields(bias)
+    fields = dataclasses.fields(cast(Any, bias))
     leaves = [f.name for f in fields if not f.metadata.get("static")]
-    return dataclasses.replace(bias, **{name: _is_by_head(name) for name in leaves})
+    return dataclasses.replace(
+        cast(Any, bias), **{name: _is_by_head(name) for name in leaves}
+    )
 
 
 def _is_by_head(name: str) -> bool:

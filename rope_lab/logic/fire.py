@@ -99,5 +99,5 @@ def fire(setting: Setting, *, num_heads, threshold=512, hidden=32):
             f"{setting.name} needs threshold in tokens, above 0, got {threshold!r}"
         )
     shapes = ((), (), (units,), (units,), (units, heads))
-    zeros = (np.zeros(shape, np.float32) for shape in shapes)
-    return first_draw(FireBias(*zeros, threshold=float(threshold)))
+    c, by, kernel_U, bias_U, out_UH = (np.zeros(s, np.float32) for s in shapes)
+    return first_draw(FireBias(c, by, kernel_U, bias_U, out_UH, float(threshold)))

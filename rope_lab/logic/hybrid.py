@@ -76,7 +76,11 @@ def hwfa2(
         raise ValueError(f"hwfa2 has 1 or 2 full layers, got full_layers={full_layers}")
     _require_layers("hwfa2", num_layers, full_layers + 1)
     below = _windowed("hwfa2", head_dim, window, rotary_options)
-    full = {"head_dim": head_dim, "log_n": log_n, "train_length": train_length}
+    full: dict[str, Any] = {
+        "head_dim": head_dim,
+        "log_n": log_n,
+        "train_length": train_length,
+    }
     full |= rotary_options
     if rerope_window is None:
         whole = position_logic("rope", **full)

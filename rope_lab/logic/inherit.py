@@ -37,7 +37,7 @@ def completed(spec: Spec, trained: PositionLogic | Sequence[PositionLogic]) -> S
     if entry is None:  # a pattern over layers, or a name that is refused later
         return spec
     logics = [trained] if isinstance(trained, PositionLogic) else list(trained)
-    open_ = {"sliding_window": None}
+    open_: dict[str, Any] = {"sliding_window": None}
     if entry.rotates:
         open_ |= {"base": DEFAULT_BASE, "layout": SHARED_DEFAULTS["layout"]}
     found = dict(spec)

@@ -95,7 +95,7 @@ def _uniform_pair(key: jax.Array, heads: int) -> tuple[jax.Array, jax.Array]:
     return a_H, jax.random.uniform(of_p, (heads,), maxval=2.0)
 
 
-def _bounded(x: jax.Array, most: float | None = None) -> jax.Array:
+def _bounded(x: Leaf, most: float | None = None) -> jax.Array:
     """x within 0.01 and `most`, with the slope of x also beyond.
 
     The authors clamp the stored numbers before each pass, so a number at its bound

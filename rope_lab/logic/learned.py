@@ -10,7 +10,7 @@ Legend: B batch, T queries, S keys, H query heads.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ def static(**options: Any) -> Any:
     return dataclasses.field(metadata={"static": True}, **options)
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(static,))
 def pytree(cls):
     """Class decorator: a frozen dataclass whose fields are leaves, unless static.
 
@@ -65,7 +66,7 @@ class LearnedBias:
     @property
     def leaves(self) -> dict[str, Leaf]:
         """Name -> float32 array."""
-        fields = dataclasses.fields(self)
+        fields = dataclasses.fields(cast(Any, self))
         return {
             field.name: getattr(self, field.name)
             for field in fields

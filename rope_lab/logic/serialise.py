@@ -95,7 +95,12 @@ def _check(values: Any) -> None:
             f"a serialised position logic has the keys {sorted(keys)}; this one lacks "
             f"{sorted(keys - set(values))} and has {set(values) - keys} besides"
         )
-    kinds = {"name": str, "head_dim": int, "base": (int, float), "options": dict}
+    kinds: dict[str, Any] = {
+        "name": str,
+        "head_dim": int,
+        "base": (int, float),
+        "options": dict,
+    }
     for key, kind in kinds.items():
         if not isinstance(values[key], kind) or isinstance(values[key], bool):
             raise ValueError(f"a serialised position logic has {key} {values[key]!r}")

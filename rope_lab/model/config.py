@@ -15,7 +15,7 @@ EXCHANGES = ("keys", "heads")
 COMPUTED = ("dtype", "remat", "context_exchange")
 QK_NORMS = ("none", "rms", "keys", "queries", "cosine")
 # ModelConfig.biases -> the groups of projections that have one.
-BIASES = {
+BIASES: dict[bool | str, tuple[str, ...]] = {
     False: (),
     "qkv": ("qkv",),
     "attention": ("qkv", "out"),

@@ -127,7 +127,7 @@ class Decoder(nnx.Module):
         layers = layers or unstacked(stacked)
         x_BTE, longer = self._embedded(tokens_BT), []
         for parameters, logic, cache in zip(layers, logics, caches, strict=True):
-            block = nnx.merge(graphdef, parameters)
+            block: Any = nnx.merge(graphdef, parameters)
             x_BTE, cache = block.extend(x_BTE, logic, cache, counts, fresh)
             longer.append(cache)
         if counts is None:

@@ -22,6 +22,8 @@ from rope_lab.model.config import ModelConfig
 from rope_lab.model.parts import linear, make_qk_norms, norm
 from rope_lab.model.sharding import attend_on_mesh
 
+Heads = tuple[jax.Array, jax.Array, jax.Array]
+
 
 class GatedAttentionUnit(nnx.Module):
     """norm(x + unit(x)), the whole layer."""
@@ -53,7 +55,7 @@ class GatedAttentionUnit(nnx.Module):
         o_BT1F, cache = extend(cache, logic, *heads, counts=counts, fresh=fresh)
         return self._gated(x_BTE, u_BTF, o_BT1F), cache
 
-    def _parts(self, x_BTE: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    def _parts(self, x_BTE: jax.Array) -> tuple[jax.Array, Heads]:
         """Gates [B, T, F]; queries and keys [B, T, 1, D], values [B, T, 1, F]."""
         F = self.config.ff_width
         parts = jnp.split(nnx.silu(self.inputs(x_BTE)), (F, 2 * F), axis=-1)

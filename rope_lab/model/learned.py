@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -64,7 +64,7 @@ def with_learned(logic: Any, params: Any, layers: int) -> Any:
             place = _place(layer, bias)
             if (place, id(one)) not in filled:  # layers that share stay one logic
                 leaves = {name: held[place][name] for name in bias.leaves}
-                new = dataclasses.replace(bias, **leaves)
+                new = dataclasses.replace(cast(Any, bias), **leaves)
                 filled[place, id(one)] = dataclasses.replace(one, bias=new)
             one = filled[place, id(one)]
         logics.append(one)

@@ -33,7 +33,7 @@ def norm(
     )
 
 
-def make_qk_norms(config: ModelConfig, rngs: nnx.Rngs) -> tuple[Callable, Callable]:
+def make_qk_norms(config: ModelConfig, rngs: nnx.Rngs) -> tuple[Callable, ...]:
     """What `ModelConfig.qk_norm` does to [..., D] queries and keys, before rotation."""
     if config.qk_norm == "rms":
         return tuple(norm(config.head_dim, config, rngs) for _ in range(2))

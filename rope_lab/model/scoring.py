@@ -60,7 +60,8 @@ def target_scores(
         )
 
     found = jax.lax.map(chunk, chunks)
-    return tuple(_joined(x, length) for x in found)
+    loss_BT, hit_BT = (_joined(x, length) for x in found)
+    return loss_BT, hit_BT
 
 
 def _scored(model: Decoder, x_BCE, targets_BC, wanted_BC):

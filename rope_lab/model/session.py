@@ -62,7 +62,8 @@ class Session:
         prompt = np.zeros((1, 1), np.int32)
         request = make_request(config, prompt, None, logic, length - 1, (), None, dtype)
         logic = with_learned(request.logic, params, config.num_layers)
-        self.length, self.tokens = length, []
+        self.length = length
+        self.tokens: list[int] = []
         self._sampling = make_sampling(temperature, top_k, top_p)
         self._key = jax.random.key(seed)
         arrays, structure = split_logic(request.logic)

@@ -52,7 +52,7 @@ def collectives(program: Program, slices: Sequence[int]) -> list[Traffic]:
     slices: the slice that each device is of, in the order of the mesh.
     """
     sums: dict[tuple[bool, str], list[float]] = {}
-    seen = set()
+    seen: set[str] = set()
     for visit in program.walk():
         if handed := _handed_over(visit.instruction):
             between, (kind, sent) = True, handed

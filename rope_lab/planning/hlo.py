@@ -150,8 +150,8 @@ def parse(text: str) -> Program:
                 entry = header[2] if header[1] else entry
         elif inside is not None and (found := _INSTRUCTION.match(line)):
             operands, rest = _split(found[5])
-            names = re.findall(r"%([\w.-]+)", operands) or [operands.strip()]
-            names = tuple(name for name in names if name)
+            found_names = re.findall(r"%([\w.-]+)", operands) or [operands.strip()]
+            names = tuple(name for name in found_names if name)
             one = Instruction(found[2], found[3], found[4], names, rest)
             inside[one.name] = one
     if entry is None:

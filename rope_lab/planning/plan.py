@@ -21,7 +21,7 @@ def make_plan(work: Work, topology: Topology) -> dict[str, Any]:
     Bytes, FLOPs and seconds are those of one device and one step.
     """
     resident, program = held(work), compiled(work)
-    plan = {
+    plan: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "topology": topology.name,
         "num_slices": topology.num_slices,

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.experimental import topologies
@@ -33,7 +34,9 @@ def devices(topology: Topology) -> list[jax.Device]:
     for name, value in _WITHOUT_TPU.items():
         os.environ.setdefault(name, value)
     jax.config.update("jax_platforms", "cpu")
-    more = {} if topology.num_slices == 1 else {"num_slices": topology.num_slices}
+    more: dict[str, Any] = (
+        {} if topology.num_slices == 1 else {"num_slices": topology.num_slices}
+    )
     if topology.chips == topology.num_slices:  # of one chip each: a host has four
         more["chips_per_host_bounds"] = (1, 1, 1)
     try:

@@ -103,7 +103,10 @@ def feature_gaps(
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for n, (label, values) in enumerate(gaps.items()):
-            style = {"color": series()[n % len(series())], "marker": "os^Dv*"[n % 6]}
+            style: dict[str, Any] = {
+                "color": series()[n % len(series())],
+                "marker": "os^Dv*"[n % 6],
+            }
             shown = np.maximum(values, 1e-6)  # exact zeros have no place on the axis
             axes.plot(shown, label=label, lw=1.2, markersize=4, **style)
         axes.axvline(critical - 0.5, color=GREY, ls=":", lw=1.2)

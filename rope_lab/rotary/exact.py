@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+AnyArray = np.ndarray | jax.Array
 _LIMBS = 4  # a fraction of a turn is four 16-bit limbs, most significant first
 _CHUNK_BITS = 12  # two factors of 12 bits make an exact float32 product
 _TURN_CHUNKS = 5  # 60 bits of 1 / (2 pi)
@@ -27,19 +28,19 @@ def is_traced(*values: object) -> bool:
     return any(isinstance(value, jax.core.Tracer) for value in values)
 
 
-def split(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def split(values: AnyArray | float) -> tuple[np.ndarray, np.ndarray]:
     """float64 -> the nearest float32 and the float32 rest."""
     values = np.asarray(values, np.float64)
     high = values.astype(np.float32)
     return high, (values - high).astype(np.float32)
 
 
-def join(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+def join(high: AnyArray, low: AnyArray) -> np.ndarray:
     """The float64 value of a high and low pair; host only."""
     return np.asarray(high, np.float64) + np.asarray(low, np.float64)
 
 
-def power(base: float | jax.Array, exponents: np.ndarray) -> np.ndarray | jax.Array:
+def power(base: float | AnyArray, exponents: np.ndarray) -> np.ndarray | jax.Array:
     """``base ** exponents`` in float64 on the host, to 3e-7 relative when traced.
 
     exp(x * log(base)) in float32 loses the digits of the whole part of its argument;
@@ -61,7 +62,7 @@ def halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return coarse.astype(np.float32), (values - coarse).astype(np.float32)
 
 
-def log2(value: jax.Array | float) -> tuple[jax.Array, jax.Array]:
+def log2(value: AnyArray | float) -> tuple[jax.Array, jax.Array]:
     """Base-2 logarithm as a pair: a multiple of 1/128 and a small rest, to 1e-9.
 
     value = mantissa * 2**e; a table of 2**(-k/128) leaves mantissa * 2**(-k/128) within
@@ -120,7 +121,7 @@ def phase(positions: jax.Array, turns: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(unsigned * high + carried, jnp.int32)
 
 
-def whole_wavelengths(high: jax.Array, low: jax.Array) -> tuple[jax.Array, jax.Array]:
+def whole_wavelengths(high: AnyArray, low: AnyArray) -> tuple[jax.Array, jax.Array]:
     """Traced counterpart of rounding ``2 pi / angular``: the pair of 2 pi / whole.
 
     A float32 quotient may round to the wrong neighbour, so the phase after that many
@@ -137,11 +138,11 @@ def whole_wavelengths(high: jax.Array, low: jax.Array) -> tuple[jax.Array, jax.A
 
 
 def divide(
-    high: jax.Array,
-    low: jax.Array,
-    divisor: jax.Array | float,
-    divisor_low: jax.Array | float = 0.0,
-) -> tuple[jax.Array, jax.Array]:
+    high: AnyArray,
+    low: AnyArray,
+    divisor: AnyArray | float,
+    divisor_low: AnyArray | float = 0.0,
+) -> tuple[AnyArray, AnyArray]:
     """(high + low) / (divisor + divisor_low) as a high and low pair of float32."""
     if not is_traced(divisor):
         divisor, divisor_low = split(np.float64(divisor) + divisor_low)
@@ -155,8 +156,9 @@ def divide(
     return quotient, rest / (divisor + divisor_low)
 
 
-def _halves(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _halves(given: AnyArray | float) -> tuple[jax.Array, jax.Array]:
     """A float32 as the sum of two of at most 12 significant bits."""
+    values = jnp.asarray(given)
     bits = jax.lax.bitcast_convert_type(values, jnp.uint32)
     upper = jax.lax.bitcast_convert_type(bits & np.uint32(0xFFFFF000), jnp.float32)
     return upper, values - upper

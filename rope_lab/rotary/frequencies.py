@@ -12,6 +12,7 @@ raise ValueError; traced ones cannot be.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -226,7 +227,7 @@ def longrope(
         ("short_factors", short_factors),
         ("long_factors", long_factors),
     ):
-        values = given if exact.is_traced(given) else np.asarray(given, np.float64)
+        values: Any = given if exact.is_traced(given) else np.asarray(given, np.float64)
         if values.shape != (planes,):
             raise ValueError(
                 f"longrope needs {planes} {name} for head_dim {head_dim}, one per "

@@ -11,7 +11,7 @@ import numpy as np
 
 from rope_lab.rotary import exact
 
-Number = float | int | jax.Array
+Number = float | int | jax.Array | np.ndarray
 
 
 @jax.tree_util.register_dataclass

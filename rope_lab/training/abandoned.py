@@ -7,18 +7,20 @@ catch. Their cause has been raised by then.
 
 import sys
 
+_MARK = "drops_abandoned_reads"
+
 
 def silence_abandoned_reads() -> None:
     """From now on drops these reports, and hands every other one on as before."""
     report = sys.unraisablehook
-    if getattr(report, "drops_abandoned_reads", False):
+    if getattr(report, _MARK, False):
         return
 
     def filtered(unraisable: "sys.UnraisableHookArgs") -> None:
         if not _is_abandoned_read(unraisable):
             report(unraisable)
 
-    filtered.drops_abandoned_reads = True
+    setattr(filtered, _MARK, True)
     sys.unraisablehook = filtered
 
 

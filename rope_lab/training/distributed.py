@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -60,7 +61,7 @@ def join(processes: Processes) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", True)
     seconds = processes.join_seconds
-    waits = {
+    waits: dict[str, Any] = {
         "initialization_timeout": seconds,
         "heartbeat_timeout_seconds": processes.heartbeat_seconds,
     }

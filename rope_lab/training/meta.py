@@ -117,7 +117,7 @@ def _from_version_2(meta: dict[str, Any]) -> dict[str, Any]:
 def _with_data_options(meta: dict[str, Any]) -> dict[str, Any]:
     """Options of repeated passages that came later, as everyone had them before."""
     data = meta["config"].get("data") or {}
-    options = {"repeat_shortest": None, "repeat_longest": None}
+    options: dict[str, Any] = {"repeat_shortest": None, "repeat_longest": None}
     options |= {"repeat_random": 0.0, "repeat_first": 0}
     if "repeat_fraction" in data and not data.keys() >= options.keys():
         meta = copy.deepcopy(meta)

@@ -7,7 +7,7 @@ import os
 import uuid
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 FILE = "metrics.jsonl"
 
@@ -41,7 +41,9 @@ class MetricsWriter:
         self.workdir.mkdir(parents=True, exist_ok=True)
         self._with_tensorboard = tensorboard
         self._wandb_module = _import_wandb() if wandb else None
-        self._file = self._tensorboard = self._wandb = None
+        self._file: TextIO | None = None
+        self._tensorboard: Any = None
+        self._wandb: Any = None
 
     def resume(self, step: int) -> None:
         """Forgets the rows after `step`, which the run will write again, and opens.

@@ -1,7 +1,7 @@
 """Watches the losses of a run without making the device wait at every step."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -52,10 +52,10 @@ class Monitor:
         self._identify = identify
         self._last_checkpoint = last_checkpoint
         self._mean_loss: float | None = None
-        self._unfetched: list[tuple[int, dict[str, jax.Array]]] = []
+        self._unfetched: list[tuple[int, Mapping[str, jax.Array | float]]] = []
         self._unreported: list[dict[str, float]] = []
 
-    def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
+    def add(self, step: int, metrics: Mapping[str, jax.Array | float]) -> None:
         """Takes the metrics of one step, without waiting for them."""
         self._unfetched.append((step, metrics))
 

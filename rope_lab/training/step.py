@@ -184,7 +184,7 @@ def _compile(step: Step) -> Step:
     return call
 
 
-def _jitted(step: Step) -> Callable[..., Any]:
+def _jitted(step: Step) -> jax.stages.Wrapped:
     """jax.jit that takes plain functions among the leaves of `logic` as static."""
 
     def run(state, batch, arrays, structure):

@@ -1,6 +1,7 @@
 """An encoding of your own beside plain RoPE: both trained, both measured.
 
     rope-lab extrapolate --config=configs/own_encoding.py --workdir=runs/mine
+    python -m experiments.extrapolate --config=configs/own_encoding.py --workdir=...
 
 A place to begin: copy it, change `mine`, and run it. The function below is the whole
 encoding; the row makes it known wherever this config is read. Two decoders of 0.2

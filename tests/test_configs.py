@@ -12,11 +12,22 @@ from rope_lab.cli import config as schema
 from rope_lab.cli.main import STUDY, reader_of
 from rope_lab.cli.specs import resolve
 from rope_lab.evaluation.article import ARTICLE
+from rope_lab.logic import CATALOGUE
 from rope_lab.model import ModelConfig, build_logic
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "configs").glob("*.py"))
 MODEL = ModelConfig(vocab_size=257, num_layers=4, head_dim=32)
+
+
+@pytest.fixture(autouse=True)
+def catalogue_restored():
+    """A config may add an encoding of its own."""
+    before = dict(CATALOGUE)
+    yield
+    CATALOGUE.clear()
+    CATALOGUE.update(before)
+
 
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 

@@ -8,6 +8,7 @@ but holds folders that do, that of a study or a sweep, stands for all of them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -92,7 +93,7 @@ def _read(name: str, path: Path) -> Run:
         return run
     for file, read in ((RESULTS, _results), (METRICS, _training)):
         if (path / file).exists():
-            _part(run, file, lambda read=read, file=file: read(run, path / file))
+            _part(run, file, functools.partial(read, run, path / file))
     if (path / RECORDS).is_dir() or (path / UNITS).is_dir():
         _records(run, path)
     if (path / SCORECARD).exists():
@@ -175,7 +176,7 @@ def _records(run: Run, path: Path) -> None:
     whole = set()
     for file in sorted((path / RECORDS).glob("*.json")):
         whole.add(file.stem)
-        _part(run, file.name, lambda file=file: _record(run, file))
+        _part(run, file.name, functools.partial(_record, run, file))
     for file in sorted((path / UNITS).glob("*.jsonl")):
         if file.stem not in whole:
             run.problems.append(f"unfinished: {file.stem} has no record yet")

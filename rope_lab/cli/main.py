@@ -218,7 +218,7 @@ def _module(name: str) -> str:
     return COMMANDS[name].function.partition(":")[0]
 
 
-def _load(function: str) -> Callable[[Any, str], Any]:
+def _load(function: str) -> Callable[..., Any]:
     module, _, name = function.partition(":")
     return getattr(importlib.import_module(module), name)
 

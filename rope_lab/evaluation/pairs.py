@@ -61,9 +61,9 @@ def paired_differences(measured: Sequence[Units]) -> dict[tuple[int, int], Pair]
         for ours, others in alike.items():
             documents = np.asarray([first.documents[k] for k in ours])
             columns = np.stack([values for _, values in others], axis=1)
-            found = mean_interval(columns, documents)
-            for (j, _), *numbers in zip(others, *found, strict=True):
-                pairs[i, j] = Pair(*map(float, numbers), len(ours))
+            found_3J = np.stack(mean_interval(columns, documents))
+            for (j, _), (mean, low, high) in zip(others, found_3J.T, strict=True):
+                pairs[i, j] = Pair(float(mean), float(low), float(high), len(ours))
     return pairs
 
 

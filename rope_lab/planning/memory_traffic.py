@@ -30,7 +30,7 @@ def memory_traffic(program: Program) -> float:
 
 def _moved(program: Program, one: Instruction, around: dict[str, Instruction]) -> float:
     if one.opcode == "fusion":
-        return _by_fusion(program.computations[one.called[0]], one, around)
+        return _by_fusion(program, one, around)
     if one.opcode in _SLICES:
         return 2.0 * _bytes(one.result)
     if one.opcode == "dynamic-update-slice":
@@ -40,19 +40,14 @@ def _moved(program: Program, one: Instruction, around: dict[str, Instruction]) -
     return _bytes(one.result) + sum(_bytes_of(name, around) for name in one.operands)
 
 
-def _by_fusion(body: dict[str, Instruction], one: Instruction, around) -> float:
+def _by_fusion(program: Program, one: Instruction, around) -> float:
+    body = program.computations[one.called[0]]
     last = list(body.values())[-1]
     results = [body[x] for x in last.operands] if last.opcode == "tuple" else [last]
     moved = sum(_written(x, body) for x in results)
-    inside = {x.operands[0]: x.name for x in body.values() if x.opcode == "parameter"}
     for place, name in enumerate(one.operands):
-        users = [
-            x
-            for x in body.values()
-            if inside[str(place)] in x.operands and x.opcode != "tuple"
-        ]
-        if not _updates(users, inside[str(place)]):
-            moved += _read(_bytes_of(name, around), users)
+        whole = _bytes_of(name, around)
+        moved += _read(program, body, _parameter(body, place), whole)
     return moved
 
 
@@ -65,18 +60,43 @@ def _written(one: Instruction, body: dict[str, Instruction]) -> float:
     return _bytes(one.result)
 
 
-def _read(whole: float, users: list[Instruction]) -> float:
-    """Of an operand with these users; a tuple hands it on without reading it."""
-    if all(x.opcode in _SLICES for x in users):
-        return min(whole, sum(_bytes(x.result) for x in users))
-    return whole
+def _read(program: Program, body: dict[str, Instruction], name: str, whole: float):
+    """Bytes read of an array of `whole` bytes, called `name` in the body of a fusion.
+
+    A slice is all that is read of it, also in a fusion within the fusion. A tuple hands
+    it on, and an update of a part replaces it, without reading.
+    """
+    if not whole:
+        return 0.0
+    read = 0.0
+    for user in body.values():
+        places = [n for n, operand in enumerate(user.operands) if operand == name]
+        if not places or user.opcode == "tuple":
+            continue
+        if user.opcode in _SLICES:
+            read += _all_bytes(user.result)
+        elif user.opcode == "bitcast":
+            read += _read(program, body, user.name, whole)
+        elif user.opcode == "fusion":
+            inner = program.computations[user.called[0]]
+            for place in places:
+                read += _read(program, inner, _parameter(inner, place), whole)
+        elif user.opcode != "dynamic-update-slice" or places != [0]:
+            read += whole
+    return min(whole, read)
 
 
-def _updates(users: list[Instruction], inside: str) -> bool:
-    """Whether an operand is only the array that a part of is replaced."""
-    return bool(users) and all(
-        x.opcode == "dynamic-update-slice" and x.operands[0] == inside for x in users
+def _parameter(body: dict[str, Instruction], place: int) -> str:
+    return next(
+        x.name
+        for x in body.values()
+        if x.opcode == "parameter" and x.operands[0] == str(place)
     )
+
+
+def _all_bytes(result: str) -> float:
+    """Wherever it lies: what is read into the chip's own memory comes from the main."""
+    return float(sum(x.bytes for x in arrays_of(result)))
 
 
 def _bytes(result: str) -> float:

@@ -162,6 +162,22 @@ def test_a_slice_is_read_and_an_update_written_without_the_whole():
     assert memory_traffic(parse(SLICING)) == (row + row + 4) + (row + row)
 
 
+def test_of_what_a_fusion_within_a_fusion_slices_a_slice_is_read():
+    nested = SLICING.replace(
+        "ENTRY",
+        """%outer (q: f32[32,1024], j: s32[]) -> f32[1024] {
+  %q = f32[32,1024]{1,0} parameter(0)
+  %j = s32[] parameter(1)
+  %b = f32[32,1024]{1,0} bitcast(%q)
+  ROOT %f = f32[1,1024]{1,0} fusion(%b, %j), kind=kLoop, calls=%sliced
+}
+
+ENTRY""",
+    ).replace("kind=kLoop, calls=%sliced\n  ROOT", "kind=kLoop, calls=%outer\n  ROOT")
+    assert "%i.1), kind=kLoop, calls=%outer" in nested
+    assert memory_traffic(parse(nested)) == memory_traffic(parse(SLICING))
+
+
 def test_text_without_an_entry_is_refused():
     with pytest.raises(ValueError, match="no text of a compiled program"):
         parse("HloModule m\n")

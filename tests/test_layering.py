@@ -104,6 +104,11 @@ def test_other_frameworks_are_imported_by_interop_alone():
     assert not offenders(HEAVY, rooms=frozenset({"interop"}))
 
 
+def test_pictures_are_drawn_in_one_room():
+    # One look: notebooks, studies, reports and papers call rope_lab.plots.
+    assert not offenders({"matplotlib", "cycler"}, rooms=frozenset({"plots"}))
+
+
 def test_orbax_stays_in_one_module():
     # Its top-level import changes meaning at 1.0.
     assert offenders({"orbax"}).keys() <= {"training/checkpoint.py"}

@@ -1,6 +1,7 @@
 """Pictures: there, not blank, labelled, and drawn from the numbers."""
 
 import io
+import re
 
 import matplotlib
 import numpy as np
@@ -32,6 +33,11 @@ NEEDLE = {
         for n in (1000, 2000)
     ],
 }
+CELLS = [
+    {"length": n, "perplexity": 1.5 * n, "perplexity_interval": interval}
+    for n, interval in ((32, [40.0, 50.0]), (64, None))
+]
+PERPLEXITY = {"label": "RoPE", "results": CELLS}
 PICTURES = {
     "needle": lambda path: plots.needle_heatmap(NEEDLE, path),
     "all rows": lambda path: plots.loss_by_position(RESULTS, path),
@@ -59,6 +65,10 @@ PICTURES = {
     "gap and loss": lambda path: plots.gap_against_loss(
         {"RoPE": 0.4, "PI": 0.2}, {"RoPE": 1.0, "PI": 0.1}, path
     ),
+    "rotations": lambda path: plots.rotations(
+        {"RoPE": rotary.rope(8), "PI": rotary.interpolated(8, 1e4, 4)}, L, 64, path, [1]
+    ),
+    "perplexity": lambda path: plots.perplexity_by_length([PERPLEXITY], L, path),
     "training": lambda path: plots.training_curves(
         {
             "Pretraining": {"RoPE": (STEPS, 2 + np.exp(-STEPS / 50))},
@@ -98,7 +108,7 @@ def test_every_picture_is_drawn_for_both_themes_with_labelled_axes(
         texts = [figure.get_supxlabel(), figure.get_supylabel()]
         texts += [ax.get_xlabel() + ax.get_ylabel() for ax in figure.axes]
         words = " ".join(texts + [t.get_text() for a in figure.axes for t in a.texts])
-        assert any(unit in words for unit in ("token", "step", "plane")), words
+        assert any(unit in words for unit in ("token", "step", "plane", "cos")), words
     assert path.name == "picture.png"
 
 
@@ -195,6 +205,75 @@ def test_the_critical_dimension_is_marked_before_its_plane(tmp_path, figures):
     marks = [line.get_xdata()[0] for line in above.get_lines() if line.get_ls() == ":"]
     assert marks == [critical - 0.5]
     assert any(f"critical dimension {critical}" == t.get_text() for t in below.texts)
+
+
+def test_angles_of_training_lie_inside_those_beyond(tmp_path, figures):
+    PICTURES["rotations"](tmp_path / "a.png")
+    for axes, scale in zip(figures[0].axes, (1, 4), strict=True):
+        inside, outside = axes.get_lines()
+        for line, first, last, divisor in (
+            (inside, 0, L, 1),
+            (outside, L, 64, scale),
+        ):
+            z = np.array(line.get_xdata()) + 1j * np.array(line.get_ydata())
+            turned = np.exp(1j * np.arange(first, last) / divisor * 1e4 ** (-2 / 8))
+            np.testing.assert_allclose(z / abs(z), turned, atol=1e-5)
+        assert np.abs(inside.get_xdata()).max() < 1.01
+
+
+def test_perplexity_is_drawn_with_its_interval_where_there_is_one(tmp_path, figures):
+    PICTURES["perplexity"](tmp_path / "a.png")
+    (container,) = figures[0].axes[0].containers
+    np.testing.assert_array_equal(container.lines[0].get_ydata(), [48, 96])
+    (bars,) = container.lines[2]
+    ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
+    assert ends == [[40.0, 50.0], [96.0, 96.0]]
+
+
+def test_numbers_are_written_into_small_matrices_alone(tmp_path, figures):
+    small, large = triangle(2)[:4, :4], triangle(64)
+    for n, matrix in enumerate((small, large)):
+        plots.relative_position_matrices({"ReRoPE": matrix}, L, tmp_path / f"{n}.png")
+    written = [[t.get_text() for t in f.axes[0].texts] for f in figures[::2]]
+    assert written == [list("0102102210"), []]
+
+
+def test_a_title_stands_above_a_picture_as_large_as_before(tmp_path, figures):
+    for title in (None, "What it shows " * 6):
+        plots.context_use(RESULTS, tmp_path / "a.png", title=title)
+    plain, titled = figures[0], figures[2]
+    (axes,) = titled.axes
+    (words,) = [text for part in titled.subfigs for text in part.texts]
+    assert words.get_text().split() == ("What it shows " * 6).split()
+    place = words.get_window_extent(dpi=titled.dpi)
+    assert axes.get_window_extent().y1 < place.y0 and place.x1 < titled.bbox.x1
+    before = plain.axes[0].get_window_extent()
+    assert axes.get_window_extent().height == pytest.approx(before.height, rel=0.05)
+
+
+@pytest.mark.parametrize(("columns", "inches"), [("single", 3.35), ("double", 6.9)])
+def test_in_a_paper_a_picture_is_one_page_of_vectors_as_wide_as_said(
+    columns, inches, tmp_path, figures
+):
+    with plots.paper(columns):
+        path = plots.loss_by_position(RESULTS, tmp_path / "a.pdf", labels=FEW)
+        with pytest.raises(ValueError, match="ends with .pdf"):
+            plots.context_use(RESULTS, tmp_path / "b.png")
+    content = path.read_bytes()
+    (box,) = re.findall(rb"/MediaBox \[ ([\d. ]+) \]", content)
+    assert [float(x) for x in box.split()][2] == pytest.approx(72 * inches, abs=0.01)
+    assert b"/FontFile2" in content, "type is not embedded as TrueType"
+    assert b"/Subtype /Image" not in content, "not all of it is drawn as vectors"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pdf"]
+    sizes = {text.get_size() for axes in figures[0].axes for text in axes.texts}
+    assert sizes == {style.PAPERS[columns].size}
+
+
+def test_outside_of_a_paper_pictures_are_for_pages_again(tmp_path):
+    with pytest.raises(ValueError, match="expected one of"), plots.paper("triple"):
+        pass
+    with pytest.raises(ValueError, match="ends with .png"):
+        plots.context_use(RESULTS, tmp_path / "a.pdf")
 
 
 def test_labels_are_moved_apart_in_order():

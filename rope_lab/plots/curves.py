@@ -10,7 +10,15 @@ from matplotlib.figure import Figure
 
 from rope_lab.evaluation import results as lookup
 from rope_lab.evaluation.findings import ordered_rows, plain_row
-from rope_lab.plots.style import GREY, NUM_COLORS, PathLike, save, series
+from rope_lab.plots.style import (
+    GREY,
+    NUM_COLORS,
+    PathLike,
+    panel_columns,
+    save,
+    series,
+    type_size,
+)
 
 ROOM_ABOVE = 2.5  # nats shown above the lowest loss inside the training length
 ROOM_AROUND = 0.5  # nats shown on both sides of truncated context
@@ -22,6 +30,7 @@ def loss_by_position(
     length: int | None = None,
     kind: str = lookup.NATURAL,
     labels: Sequence[str] | None = None,
+    title: str | None = None,
 ) -> Path:
     """Loss against position at one length, the training length marked.
 
@@ -34,6 +43,7 @@ def loss_by_position(
       length: tokens; by default the longest measured.
       kind: "natural" or "repeated".
       labels: rows to show, by default all.
+      title: above the picture, here and everywhere.
     """
     length = length or max(results["lengths"])
     curves = _equal_bins(results, length, kind)
@@ -42,12 +52,17 @@ def loss_by_position(
     train_length = results["train_length"]
     room = _room(curves, train_length)
     if len(curves) <= NUM_COLORS:
-        return save(lambda f: _one_panel(f, curves, train_length, room), path, 4.4)
-    return _multiples(results, curves, "loss, nats per token", room, path)
+        return save(
+            lambda f: _one_panel(f, curves, train_length, room), path, 4.4, title
+        )
+    return _multiples(results, curves, "loss, nats per token", room, path, title)
 
 
 def excess_by_position(
-    results: lookup.Results, path: PathLike, kind: str = lookup.NATURAL
+    results: lookup.Results,
+    path: PathLike,
+    kind: str = lookup.NATURAL,
+    title: str | None = None,
 ) -> Path:
     """Loss minus that of truncated context at the longest length, one panel per row.
 
@@ -70,10 +85,12 @@ def excess_by_position(
     high = max(curve["loss"].max() for curve in excess.values())
     low = min(curve["loss"].min() for curve in excess.values())
     room = 1.1 * max(low, -ROOM_AROUND), 1.1 * min(high, ROOM_AROUND)
-    return _multiples(results, excess, "loss minus truncated, nats", room, path)
+    return _multiples(results, excess, "loss minus truncated, nats", room, path, title)
 
 
-def context_use(results: lookup.Results, path: PathLike) -> Path:
+def context_use(
+    results: lookup.Results, path: PathLike, title: str | None = None
+) -> Path:
     """Loss against tokens of context, up to the training length, both ways to see it.
 
     By position, in windows that start inside documents; and of the same targets as
@@ -99,11 +116,14 @@ def context_use(results: lookup.Results, path: PathLike) -> Path:
         axes.set_ylabel("loss, nats per token")
         axes.legend()
 
-    return save(draw, path, 3.6)
+    return save(draw, path, 3.6, title)
 
 
 def accuracy_by_text(
-    results: lookup.Results, path: PathLike, length: int | None = None
+    results: lookup.Results,
+    path: PathLike,
+    length: int | None = None,
+    title: str | None = None,
 ) -> Path:
     """Next-token accuracy on natural and on repeated text, with 95 % intervals."""
     length = length or max(results["lengths"])
@@ -132,12 +152,13 @@ def accuracy_by_text(
         axes.tick_params(axis="y", length=0)
         figure.legend(loc="outside upper center", ncols=2)
 
-    return save(draw, path, 1.3 + 0.3 * len(rows))
+    return save(draw, path, 1.3 + 0.3 * len(rows), title)
 
 
 def training_curves(
     panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
     path: PathLike,
+    title: str | None = None,
 ) -> Path:
     """Training loss by step: title of panel -> name of run -> (steps, losses)."""
 
@@ -154,7 +175,7 @@ def training_curves(
             axes.legend()
         grid[0].set_ylabel("training loss, nats per token")
 
-    return save(draw, path, 3.4)
+    return save(draw, path, 3.4, title)
 
 
 def _one_panel(figure: Figure, curves, train_length: int, room) -> None:
@@ -184,32 +205,35 @@ def _equal_bins(results: lookup.Results, length: int, kind: str) -> dict[str, An
     }
 
 
-def _multiples(results, curves, quantity: str, room, path: PathLike) -> Path:
+def _multiples(results, curves, quantity: str, room, path: PathLike, title) -> Path:
     """A panel for each curve; truncated context and the training encoding in grey."""
     plain = plain_row(results)
     rows = [r for r in ordered_rows(results) if r["label"] in curves]
     grey = [r["label"] for r in rows if r["truncated"] or r is plain]
     shown = [r["label"] for r in rows if r["label"] not in grey]
-    lines = -(-len(shown) // 3)
+    columns = panel_columns()
+    lines = -(-len(shown) // columns)
 
     def draw(figure: Figure) -> None:
-        grid = figure.subplots(lines, 3, sharex=True, sharey=True, squeeze=False)
+        grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
         for axes, label in zip(grid.ravel(), shown, strict=False):
             _panel(axes, {name: curves[name] for name in grey}, curves[label])
             _frame(axes, results["train_length"], room, curves[label]["edges"][-1])
-            axes.set_title(textwrap.fill(label, 20), fontsize=9)
+            axes.set_title(textwrap.fill(label, 20), fontsize=type_size(0.9))
             axes.locator_params(axis="x", nbins=3)
         for axes in grid.ravel()[len(shown) :]:
             axes.remove()
-        for axes in grid.ravel()[max(0, len(shown) - 3) : len(shown)]:
+        for axes in grid.ravel()[max(0, len(shown) - columns) : len(shown)]:
             axes.tick_params(labelbottom=True)
-        figure.supxlabel("position, tokens (vertical line: training length)", size=10)
-        figure.supylabel(quantity, size=10)
+        figure.supxlabel(
+            "position, tokens (vertical line: training length)", size=type_size(1)
+        )
+        figure.supylabel(quantity, size=type_size(1))
         if grey:
             drawn = grid.ravel()[0].get_lines()[: len(grey)]
             figure.legend(drawn, grey, loc="outside upper center", ncols=2)
 
-    return save(draw, path, 1.0 + 1.6 * lines)
+    return save(draw, path, 1.0 + 1.6 * lines, title)
 
 
 def _panel(axes, references: Mapping[str, Any], bins: Mapping[str, Any]) -> None:

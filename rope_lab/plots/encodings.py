@@ -9,17 +9,23 @@ import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
-from rope_lab.plots.style import GREY, UNTRAINED, PathLike, save, series
+from rope_lab.plots.style import GREY, UNTRAINED, PathLike, save, series, type_size
 from rope_lab.rotary import Frequencies, critical_dimension
+
+_WRITTEN = 12  # tokens of a matrix whose squares have room for numbers
 
 
 def relative_position_matrices(
-    matrices: Mapping[str, Float[Array, "T T"]], train_length: int, path: PathLike
+    matrices: Mapping[str, Float[Array, "T T"]],
+    train_length: int,
+    path: PathLike,
+    title: str | None = None,
 ) -> Path:
     """Relative positions, in tokens, seen by query i (down) at key j (across).
 
     Distances of the training length or more, which training never saw, are drawn in
-    one signal colour; hidden keys stay blank.
+    one signal colour; hidden keys stay blank. Up to 12 tokens the numbers are written
+    into the squares.
     """
     columns = 2 if len(matrices) in (2, 4) else min(3, len(matrices))
     lines = -(-len(matrices) // columns)
@@ -28,15 +34,18 @@ def relative_position_matrices(
 
     def draw(figure: Figure) -> None:
         grid = figure.subplots(lines, columns, squeeze=False).ravel()
-        for axes, (title, matrix) in zip(grid, matrices.items(), strict=False):
+        for axes, (name, matrix) in zip(grid, matrices.items(), strict=False):
             matrix = np.ma.masked_invalid(np.asarray(matrix))
             image = axes.imshow(
                 matrix, cmap=colors, vmin=0, vmax=trained, rasterized=True
             )
             axes.set_title(
-                f"{textwrap.fill(title, 18)}\nup to {matrix.max():.4g}", fontsize=9
+                f"{textwrap.fill(name, 18)}\nup to {matrix.max():.4g}",
+                fontsize=type_size(0.9),
             )
             axes.grid(False)
+            if len(matrix) <= _WRITTEN:
+                _write_numbers(axes, matrix, train_length, columns)
             axes.set_xlabel("key j")
             axes.set_ylabel("query i")
             axes.label_outer()
@@ -51,11 +60,24 @@ def relative_position_matrices(
             f"relative position, tokens (orange: {train_length} and more, untrained)"
         )
 
-    return save(draw, path, 1.1 + 6.3 / columns * lines)
+    return save(draw, path, 1.1 + 6.3 / columns * lines, title)
+
+
+def _write_numbers(axes, matrix, train_length: int, columns: int) -> None:
+    """In white on the dark half of the scale, in black on the rest."""
+    digits = max(len(f"{value:.3g}") for value in matrix.compressed())
+    size = type_size(min(0.85, 2.8 / digits) * (1 if columns < 3 else 0.7))
+    for (i, j), value in np.ma.ndenumerate(matrix):
+        ink = "white" if value < train_length / 2 else "black"
+        axes.text(j, i, f"{value:.3g}", ha="center", va="center", color=ink,
+                  fontsize=size)  # fmt: skip
 
 
 def wavelengths(
-    frequencies: Mapping[str, Frequencies], train_length: int, path: PathLike
+    frequencies: Mapping[str, Frequencies],
+    train_length: int,
+    path: PathLike,
+    title: str | None = None,
 ) -> Path:
     """Wavelength of each plane against the training length, and what rounding moves.
 
@@ -89,4 +111,4 @@ def wavelengths(
         below.set_ylabel("change by\nrounding, %")
         below.set_xlabel("plane (pair of head dimensions)")
 
-    return save(draw, path, 5.2)
+    return save(draw, path, 5.2, title)

@@ -11,7 +11,10 @@ from rope_lab.rotary import Frequencies
 
 
 def found_wavelengths(
-    frequencies: Mapping[str, Frequencies], train_length: int, path: PathLike
+    frequencies: Mapping[str, Frequencies],
+    train_length: int,
+    path: PathLike,
+    title: str | None = None,
 ) -> Path:
     """Wavelength of each plane, and by how much it differs from the first entry's."""
     known = {k: np.asarray(f.wavelengths, np.float64) for k, f in frequencies.items()}
@@ -31,4 +34,4 @@ def found_wavelengths(
         below.set_ylabel(f"change from\n{next(iter(known))}, %")
         below.set_xlabel("plane (pair of head dimensions)")
 
-    return save(draw, path, 5.6)
+    return save(draw, path, 5.6, title)

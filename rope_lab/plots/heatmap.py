@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from rope_lab.plots.style import PathLike, save
+from rope_lab.plots.style import PathLike, save, type_size
 
 
 def needle_heatmap(record: dict[str, Any], path: PathLike) -> Path:
@@ -30,7 +30,7 @@ def needle_heatmap(record: dict[str, Any], path: PathLike) -> Path:
             if np.isfinite(score):
                 ink = "black" if score > 0.5 else "white"
                 axes.text(column, row, f"{score:.2g}", ha="center", va="center",
-                          color=ink, fontsize=7)  # fmt: skip
+                          color=ink, fontsize=type_size(0.7))  # fmt: skip
         axes.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths])
         axes.set_yticks(range(len(depths)), [f"{depth:.0%}" for depth in depths])
         axes.set_xlabel("length, tokens")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from rope_lab.plots.style import GREY, NUM_COLORS, PathLike, save, series
+from rope_lab.plots.style import GREY, NUM_COLORS, PathLike, save, series, type_size
 
 _DASHES = ("-", "--", ":", "-.")
 _SMOOTH = 8  # positions averaged, so that few test sequences make a readable curve
@@ -98,8 +98,8 @@ def _panels(
         for axes, entry, title in zip(grid, entries, titles, strict=True):
             panel(axes, entry)
             axes.set_title(title)
-        figure.supxlabel(below, size=10)
-        figure.supylabel(beside, size=10)
+        figure.supxlabel(below, size=type_size(1))
+        figure.supylabel(beside, size=type_size(1))
         lines, labels = grid[0].get_legend_handles_labels()
         figure.legend(lines, labels, loc="outside upper center", ncols=2)
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from rope_lab.evaluation import results as lookup
 from rope_lab.evaluation.findings import ordered_rows, plain_row
 from rope_lab.plots.curves import _bounds, _multiples
-from rope_lab.plots.style import GREY, PathLike, save, series
+from rope_lab.plots.style import GREY, PathLike, save, series, type_size
 
 ACCURACY = "next-token accuracy, %"
 
@@ -22,6 +22,7 @@ def accuracy_by_position(
     path: PathLike,
     kind: str = lookup.NATURAL,
     labels: Sequence[str] | None = None,
+    title: str | None = None,
 ) -> Path:
     """Accuracy against position at the longest length, a panel for each row.
 
@@ -47,7 +48,7 @@ def accuracy_by_position(
                 "high": _percent(bins.get("accuracy_high", [None])),
             }
     high = max(max(bins["loss"]) for bins in curves.values())
-    return _multiples(results, curves, ACCURACY, (0, 1.05 * high), path)
+    return _multiples(results, curves, ACCURACY, (0, 1.05 * high), path, title)
 
 
 def accuracy_against(
@@ -57,6 +58,7 @@ def accuracy_against(
     xlabel: str,
     references: Sequence[str] = (),
     kinds: Sequence[str] = (lookup.NATURAL, lookup.REPEATED, lookup.FAR_REPEATED),
+    title: str | None = None,
 ) -> Path:
     """Accuracy at the longest length against an option; a panel per kind of text.
 
@@ -92,11 +94,14 @@ def accuracy_against(
         handles = grid[0].get_legend_handles_labels()
         figure.legend(*handles, loc="outside upper center", ncols=2)
 
-    return save(draw, path, 1.2 + 2.0 * len(kinds))
+    return save(draw, path, 1.2 + 2.0 * len(kinds), title)
 
 
 def feature_gaps(
-    gaps: Mapping[str, Float[np.ndarray, " P"]], path: PathLike, critical: int
+    gaps: Mapping[str, Float[np.ndarray, " P"]],
+    path: PathLike,
+    critical: int,
+    title: str | None = None,
 ) -> Path:
     """Feature gap of each plane, a curve per row, the critical dimension marked."""
 
@@ -117,11 +122,14 @@ def feature_gaps(
         axes.set_ylabel("feature gap, chord (floor 1e-6)")
         figure.legend(loc="outside upper center", ncols=2)
 
-    return save(draw, path, 4.6)
+    return save(draw, path, 4.6, title)
 
 
 def gap_against_loss(
-    gaps: Mapping[str, float], losses: Mapping[str, float], path: PathLike
+    gaps: Mapping[str, float],
+    losses: Mapping[str, float],
+    path: PathLike,
+    title: str | None = None,
 ) -> Path:
     """Loss increase beyond the training length against the mean gap, a dot per row.
 
@@ -138,7 +146,7 @@ def gap_against_loss(
             axes.annotate(
                 textwrap.shorten(label, 32), dot,
                 xytext=(1.04, height), textcoords="axes fraction",
-                va="center", fontsize=7,
+                va="center", fontsize=type_size(0.7),
                 arrowprops={
                     "arrowstyle": "-", "lw": 0.4, "color": "gray",
                     "relpos": (0, 0.5), "shrinkA": 1,
@@ -147,7 +155,7 @@ def gap_against_loss(
         axes.set_xlabel("feature gap, mean chord over planes")
         axes.set_ylabel("loss beyond minus truncated, nats per token")
 
-    return save(draw, path, 4.6)
+    return save(draw, path, 4.6, title)
 
 
 def _option_curve(axes, points, rows, length, kind, name, color, marker) -> None:

@@ -33,6 +33,8 @@ HF = ["gguf>=0.19", "sentencepiece>=0.2"]  # readers of checkpoints and tokenize
 PARITY = ["accelerate>=1.15", "torch>=2.13", "transformers>=5.23"]  # to compare with
 WANDB = ["wandb>=0.25"]
 DOCS = ["furo>=2025.7.19", "myst-parser>=4", "sphinx>=8.1", "sphinx-copybutton>=0.5.2"]
+# What notebooks import; Colab's own versions are among them, so that it keeps them.
+COLAB = ["ipython>=7.34", "ipywidgets>=7.7"]
 
 EXTRAS = {
     "demo": DEMO,
@@ -42,13 +44,18 @@ EXTRAS = {
     "parity": [*HF, *PARITY],
     "wandb": WANDB,
     "docs": DOCS,
-    "colab": [*DEMO, "ipywidgets>=8", "jupytext>=1.16", "nbmake>=1.5"],
+    "colab": [*DEMO, *COLAB],
     "dev": [
         *HF,
         *WANDB,
+        *COLAB,
         "chex>=0.1.91",
         "hypothesis>=6.130",
+        "ipykernel>=6.29",
+        "jupytext>=1.16",
         "mypy>=1.18",
+        "nbclient>=0.10",
+        "nbformat>=5.10",
         "playwright>=1.50",
         "pre-commit>=4",
         "pytest>=8.3",

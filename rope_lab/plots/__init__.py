@@ -17,6 +17,7 @@ from rope_lab.plots.encodings import wavelengths as wavelengths
 from rope_lab.plots.found import found_wavelengths as found_wavelengths
 from rope_lab.plots.heatmap import needle_heatmap as needle_heatmap
 from rope_lab.plots.notebook import show as show
+from rope_lab.plots.notebook import sliders as sliders
 from rope_lab.plots.perplexity import perplexity_by_length as perplexity_by_length
 from rope_lab.plots.posgen import posgen_accuracy as posgen_accuracy
 from rope_lab.plots.posgen import posgen_validation as posgen_validation

@@ -29,6 +29,7 @@ def relative_position_matrices(
     """
     columns = 2 if len(matrices) in (2, 4) else min(3, len(matrices))
     lines = -(-len(matrices) // columns)
+    letters = 18 if columns > 2 else 28  # of a name, on one line
     trained = np.nextafter(np.float32(train_length), 0)  # the length itself is not
     colors = matplotlib.colormaps["cividis"].with_extremes(over=UNTRAINED)
 
@@ -40,7 +41,7 @@ def relative_position_matrices(
                 matrix, cmap=colors, vmin=0, vmax=trained, rasterized=True
             )
             axes.set_title(
-                f"{textwrap.fill(name, 18)}\nup to {matrix.max():.4g}",
+                f"{textwrap.fill(name, letters)}\nup to {matrix.max():.4g}",
                 fontsize=type_size(0.9),
             )
             axes.grid(False)
@@ -98,8 +99,9 @@ def wavelengths(
         above.set_yscale("log")
         above.axhline(train_length, color=GREY, ls="--", lw=1)
         above.text(
-            0, train_length * 1.15, f"training length {train_length}", va="bottom"
-        )
+            1, train_length * 1.15, f"training length {train_length}",
+            transform=above.get_yaxis_transform(), ha="right",
+        )  # fmt: skip
         for axes in (above, below):
             axes.axvline(critical - 0.5, color=GREY, ls=":", lw=1.2)
         below.text(
@@ -107,7 +109,7 @@ def wavelengths(
             transform=below.get_xaxis_transform(), va="top",
         )  # fmt: skip
         above.set_ylabel("wavelength, tokens")
-        above.legend(loc="lower right")
+        above.legend(loc="upper left")
         below.set_ylabel("change by\nrounding, %")
         below.set_xlabel("plane (pair of head dimensions)")
 

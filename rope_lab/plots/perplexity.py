@@ -19,8 +19,10 @@ def perplexity_by_length(
 ) -> Path:
     """Perplexity at each length with 95 % intervals over documents, a curve per record.
 
+    Curves are moved aside a little, so that no interval hides another.
+
     Args:
-      records: from `measure_perplexity`, at most seven, of the same documents.
+      records: from `measure_perplexity`, at most six, of the same documents.
       train_length: tokens, marked.
       path: PNG file to write.
       title: above the picture.
@@ -29,14 +31,15 @@ def perplexity_by_length(
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for color, marker, record in zip(
-            series(), "os^Dv*P", records[: len(series())], strict=False
+        aside = 2.0 ** (0.04 * (np.arange(len(records)) - len(records) // 2))
+        for color, marker, factor, record in zip(
+            series(), "os^Dv*", aside, records, strict=False
         ):
             cells = record["results"]
             middle = np.array([cell["perplexity"] for cell in cells])
             bounds = np.array([_bounds(cell) for cell in cells]).T
             axes.errorbar(
-                [cell["length"] for cell in cells], middle,
+                [factor * cell["length"] for cell in cells], middle,
                 yerr=np.abs(bounds - middle), color=color, marker=marker,
                 markersize=5, elinewidth=1.2, label=record["label"],
             )  # fmt: skip

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
-import numpy as np
 from cycler import cycler
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
@@ -164,7 +163,8 @@ def _under_title(figure: Figure, title: str) -> SubFigure:
     lines = textwrap.wrap(title, letters)
     above = (1.3 * len(lines) + 0.5) * size / 72
     figure.set_size_inches(width, height + above)
-    head, body = np.ravel(figure.subfigures(2, 1, height_ratios=[above, height]))
+    grid = figure.add_gridspec(2, 1, height_ratios=[above, height])
+    head, body = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     left = 0.05 / width
     text = "\n".join(lines)
     head.text(left, 0.5, text, va="center", weight="bold", size=size, linespacing=1.3)

@@ -41,7 +41,7 @@ def demo(config: DemoConfig, workdir: str | Path) -> dict[str, Any]:
     """
     workdir = Path(workdir)
     folders = {label: workdir / f"finetune-{_slug(label)}" for label in config.finetune}
-    tunings, measuring = _sections(config, workdir / "pretrain", folders)
+    tunings, measuring = sections(config, workdir / "pretrain", folders)
     _check_logics(config, tunings, measuring)
     phases = len(tunings) + 2
     with record.phase(workdir, f"1/{phases} pretrain"):
@@ -65,7 +65,7 @@ def demo(config: DemoConfig, workdir: str | Path) -> dict[str, Any]:
     return results
 
 
-def _sections(
+def sections(
     config: DemoConfig, pretrained: Path, folders: dict[str, Path]
 ) -> tuple[dict[str, FinetuneConfig], ExtrapolateConfig]:
     """The fine-tunings and the measurement, with the folders of this run filled in."""

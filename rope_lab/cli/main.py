@@ -102,6 +102,12 @@ def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
     )
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
     flags.DEFINE_bool("traceback", False, "show where errors arise", flag_values=values)
+    flags.DEFINE_bool(
+        "dry_run",
+        False,
+        "show the whole config and the estimated time, and start nothing",
+        flag_values=values,
+    )
     many_processes.define_flags(values)
     argv = _spelled_out(name, list(sys.argv if argv is None else argv))
     with_traceback = any(arg in ("--traceback", "-traceback") for arg in argv)
@@ -113,6 +119,9 @@ def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
         return
     try:
         function, config, workdir = _parse(name, values, argv)
+        if values.dry_run:
+            _dry_run(name, config)
+            return
         many_processes.join_if_asked(values, name)
         _load(function)(config, workdir)
     except KeyboardInterrupt:
@@ -121,6 +130,16 @@ def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
         if with_traceback:
             traceback.print_exc()
         _end(error)
+
+
+def _dry_run(name: str, config: Any) -> None:
+    from rope_lab.cli import dry_run
+
+    if name not in dry_run.LONG:
+        raise ValueError(
+            f"{name} has no --dry-run; these have: {', '.join(dry_run.LONG)}"
+        )
+    dry_run.dry_run(config)
 
 
 def reader_of(name: str, keys: Iterable[str]) -> tuple[str, str]:
@@ -143,7 +162,8 @@ def _parse(
             "--config is missing: a Python file with get_config(), or JSON. A clone of "
             f"rope_lab has some in configs/: rope-lab {COMMANDS[name].example}"
         )
-    if values.workdir is None and name not in _WITHOUT_WORKDIR:
+    without = values.dry_run or name in _WITHOUT_WORKDIR
+    if values.workdir is None and not without:
         raise ValueError("--workdir is missing: the folder of the run")
     if plain is None:
         plain = {} if values.config is None else values.config.to_dict()
@@ -172,6 +192,8 @@ def _spelled_out(name: str, argv: list[str]) -> list[str]:
         option, equals, value = arg.partition("=")
         if arg == "--profile":
             arg = f"{_OVERRIDE}training.profile=True"
+        elif arg == "--dry-run":
+            arg = "--dry_run"
         elif option in _SHORT.get(name, ()):
             if not equals:
                 switch = not rest or rest[-1].startswith("--")

@@ -72,7 +72,7 @@ def plan_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _model(run: FinetuneConfig | PretrainConfig) -> ModelConfig:
     if isinstance(run, PretrainConfig):
-        return run.model.model_config(_vocabulary(run.data.tokenizer))
+        return run.model.model_config(vocabulary(run.data.tokenizer))
     try:
         return ModelConfig(**run.model)
     except TypeError as error:
@@ -82,7 +82,7 @@ def _model(run: FinetuneConfig | PretrainConfig) -> ModelConfig:
         ) from None
 
 
-def _vocabulary(tokenizer: str) -> int:
+def vocabulary(tokenizer: str) -> int:
     """Tokens; a "bpe:N" that is not trained yet has N at most."""
     kind, _, size = tokenizer.partition(":")
     if kind == "bpe" and size.isdecimal():

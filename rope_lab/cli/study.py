@@ -57,7 +57,7 @@ def study(config: StudyConfig, workdir: str | Path) -> Results:
       ValueError: names the model or row and says what is wrong with it.
     """
     workdir = Path(workdir)
-    models = [_model(config, one, workdir) for one in config.trained]
+    models = [study_model(config, one, workdir) for one in config.trained]
     _check(models)
     diverged: dict[str, str] = {}
     for number, model in enumerate(models, start=1):
@@ -79,7 +79,7 @@ def study(config: StudyConfig, workdir: str | Path) -> Results:
     return results
 
 
-def _model(config: StudyConfig, one: TrainedConfig, workdir: Path) -> _Model:
+def study_model(config: StudyConfig, one: TrainedConfig, workdir: Path) -> _Model:
     where = f"config.trained[{one.label!r}]"
     folder = workdir / _slug(one.label)
     training = dataclasses.asdict(config.training) | one.training

@@ -1,6 +1,7 @@
 """The rooms of rope_lab import downwards only, read from the source itself."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,15 @@ def offenders(names_of: set[str], rooms: frozenset = frozenset()) -> dict:
 def test_every_room_has_its_place_in_the_order():
     strangers = {room_of(path) for path in FILES.values()} - set(LEVELS)
     assert not strangers, f"give {sorted(strangers)} a level in LEVELS"
+
+
+def test_the_map_in_the_readme_is_that_of_the_folders():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.split("## A map of the code")[1].split("\n## ")[0]
+    rooms = re.findall(r"^\| `rope_lab/(\w+)` \|.*\|$", section, re.MULTILINE)
+    assert sorted(rooms) == sorted(set(LEVELS) - {""})
+    levels = [LEVELS[room] for room in rooms]
+    assert levels == sorted(levels, reverse=True), "a room may import those below it"
 
 
 def test_imports_point_to_lower_rooms():

@@ -27,5 +27,7 @@ def _difference(cell: dict[str, Any]) -> str:
     difference = (cell.get("minus_truncated") or {}).get("beyond")
     if not difference:
         return ""
+    if difference["interval"] is None:  # of a single document
+        return f"{difference['mean']:+.3f}"
     low, high = difference["interval"]
     return f"{difference['mean']:+.3f} [{low:+.3f}, {high:+.3f}]"

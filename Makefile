@@ -19,8 +19,12 @@ WORKERS ?= 2
 PYTEST ?=
 BENCH ?=
 CASES ?= 100000
+# requirements/py311, say: exactly these versions, by hash. Empty: the newest that fit.
+LOCK ?=
+LOCKED := $(PIP) --no-deps --require-hashes
+TOOLS := .venv-tools
 
-.PHONY: help demo test test-oldest test-parity fuzz bench docs lint clean
+.PHONY: help demo test test-oldest test-parity fuzz bench docs lint lock audit clean
 
 help:
 	@echo "make demo    pretrain, extend eightfold, measure; writes $(DEMO)/report.html"
@@ -31,6 +35,8 @@ help:
 	@echo "make bench   time attention beside its peers (BENCH='--full' goes to 131072)"
 	@echo "make docs    build the site into build/site, every warning an error"
 	@echo "make lint    run ruff, and mypy over rope_lab"
+	@echo "make lock    renew requirements/: what CI installs, by version and hash"
+	@echo "make audit   look up known vulnerabilities of what is locked"
 	@echo "make clean   remove environments and caches; keeps runs/"
 	@echo "PYTHON=python3.12 VENV=.venv312 choose another interpreter and environment"
 
@@ -53,7 +59,7 @@ test-oldest:
 	$(MAKE) test VENV=.venv-oldest PIP_CONSTRAINTS='-c .venv-oldest/oldest.txt'
 
 fuzz: $(VENV)/.has-test
-	ROPE_LAB_CASES=$(CASES) $(RUN) -m pytest tests/test_parsers.py
+	ROPE_LAB_CASES=$(CASES) $(RUN) -m pytest tests/test_parsers*.py
 
 bench: $(VENV)/.has-core
 	$(RUN) -m benchmarks.attention $(BENCH)
@@ -70,8 +76,16 @@ lint: $(VENV)/.has-test
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+lock: $(TOOLS)/.has-tools
+	for version in 3.11 3.12; do \
+		sh requirements/lock.sh $(TOOLS)/bin/uv $$version || exit 1; done
+
+audit: $(TOOLS)/.has-tools
+	for file in requirements/py3??.txt requirements/*-parity.txt; do \
+		$(TOOLS)/bin/pip-audit --disable-pip --no-deps -r $$file || exit 1; done
+
 clean:
-	rm -rf .venv .venv-oldest .venv-py3* build dist *.egg-info
+	rm -rf .venv .venv-oldest $(TOOLS) .venv-py3* build dist *.egg-info
 	rm -rf .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -92,6 +106,7 @@ $(VENV)/.has-demo: setup.py $(VENV)/.created
 	$(PIP) $(PIP_CONSTRAINTS) -e '.[demo]'
 	@touch $@ $(VENV)/.has-core
 
+ifeq ($(LOCK),)
 $(VENV)/.has-test: setup.py $(VENV)/.created
 	@echo "Installing rope_lab, its corpus and the test tools into $(VENV) (about 1.7 GB)"
 	$(PIP) $(PIP_CONSTRAINTS) -e '.[dev,demo]'
@@ -108,4 +123,29 @@ $(VENV)/.has-parity: $(VENV)/.has-test
 $(VENV)/.has-docs: setup.py $(VENV)/.has-core
 	@echo "Installing what builds the site into $(VENV)"
 	$(PIP) $(PIP_CONSTRAINTS) -e '.[docs]'
+	@touch $@
+else
+$(VENV)/.has-test: setup.py $(LOCK).txt $(VENV)/.created
+	@echo "Installing what $(LOCK).txt names into $(VENV) (about 1.7 GB)"
+	$(LOCKED) -r $(LOCK)-build.txt
+	$(LOCKED) --no-build-isolation -r $(LOCK).txt
+	$(LOCKED) --upgrade --target $(VENV)/libtpu -r $(LOCK)-libtpu.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	$(RUN) -m pip check
+	@touch $@ $(VENV)/.has-core $(VENV)/.has-demo $(VENV)/.has-docs
+
+$(VENV)/.has-parity: $(VENV)/.has-test $(LOCK)-parity.txt
+	@echo "Installing transformers and $(TORCH) into $(VENV) (about 1.2 GB)"
+	$(LOCKED) -r $(LOCK)-parity.txt
+	$(PIP) '$(TORCH)'
+	$(RUN) -m pip check
+	@touch $@
+
+$(VENV)/.has-docs: $(VENV)/.has-test
+	@touch $@
+endif
+
+$(TOOLS)/.has-tools:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet uv pip-audit
 	@touch $@

@@ -1,69 +1,48 @@
-"""What strangers' files can do to the readers: a value, or one ValueError. No more.
-
-ROPE_LAB_CASES=100000 runs as many cases of each; `make fuzz` does.
-"""
+"""What strangers' files can do to the readers: a value, or one ValueError. No more."""
 
 import contextlib
 import json
-import os
 
 import numpy as np
 import pytest
-
-pytest.importorskip("hypothesis", reason="hypothesis comes with the extra dev")
-
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from fuzzing import CHOICES, NUMBERS, many
+from hypothesis import given
 
 from rope_lab.cli import config as config_module
 from rope_lab.cli.json_config import take_json_config
 from rope_lab.data import PackedSequences, load_corpus, load_tokenizer
-from rope_lab.data.textfiles import read_documents
+from rope_lab.data.exports import read_manifest
+from rope_lab.data.textfiles import read_documents, read_file
+from rope_lab.evaluation.leval_tasks import TASKS, load_task
 from rope_lab.logic import CATALOGUE, PositionLogic, logic_from_dict, position_logic
 from rope_lab.training import checksums
 
-many = settings(
-    max_examples=int(os.environ.get("ROPE_LAB_CASES", "100")),
-    deadline=None,
-    derandomize="ROPE_LAB_CASES" not in os.environ,
-    suppress_health_check=list(HealthCheck),
-    database=None,
-)
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.integers(-2, 300)
-    | st.floats()
-    | st.text(max_size=8)
-)
-PLAIN = st.recursive(
-    SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.text(max_size=8), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
 OPTIONS = sorted({key for entry in CATALOGUE.values() for key in entry.options})
-SHARED = ["resonance", "log_n", "train_length", "sliding_window", "layout"]
-LOGICS = st.fixed_dictionaries(
-    {
-        "schema_version": st.just(1) | SCALARS,
-        "name": st.sampled_from(list(CATALOGUE)) | SCALARS,
-        "head_dim": st.sampled_from([2, 8, 64]) | SCALARS,
-        "base": st.just(10_000.0) | SCALARS,
-        "options": PLAIN
-        | st.dictionaries(
-            st.sampled_from(OPTIONS + SHARED), st.integers(1, 64) | PLAIN, max_size=4
-        ),
+OPTIONS += ["resonance", "log_n", "train_length", "sliding_window", "layout"]
+
+
+def a_logic(choices):
+    """A serialised logic, more or less."""
+    options = {
+        choices.of(OPTIONS): 1 + choices.below(64)
+        if choices.below(3)
+        else choices.plain()
+        for _ in range(choices.below(4))
     }
-)
+    values = {
+        "schema_version": 1,
+        "name": choices.of(list(CATALOGUE)),
+        "head_dim": choices.of([2, 8, 64]),
+        "base": 10_000.0,
+        "options": options,
+    }
+    return values if choices.below(2) else choices.spoilt(values)
 
 
 @many
-@given(LOGICS | PLAIN)
-def test_a_dictionary_is_a_logic_or_refused(values):
+@given(CHOICES)
+def test_a_dictionary_is_a_logic_or_refused(choices):
+    values = a_logic(choices) if choices.below(8) else choices.plain()
     with contextlib.suppress(ValueError):
         logic = logic_from_dict(values)
         assert isinstance(logic, PositionLogic)
@@ -78,14 +57,19 @@ def test_sizes_are_refused_before_they_cost_memory(key):
         logic_from_dict(values)
 
 
-LINES = st.binary(max_size=60) | PLAIN.map(lambda x: json.dumps(x).encode())
-TEXTS = st.text(max_size=20).map(lambda x: json.dumps({"text": x}).encode())
+def a_line(choices, values):
+    """A line of JSON, more or less."""
+    kind = choices.below(4)
+    if kind == 0:
+        return choices.changed(json.dumps(values).encode())
+    return json.dumps(choices.spoilt(values) if kind < 3 else choices.plain()).encode()
 
 
 @many
-@given(st.lists(LINES | TEXTS | st.just(b'{"text": "\\ud800"}'), max_size=4))
-def test_lines_are_documents_or_refused(tmp_path_factory, lines):
+@given(CHOICES)
+def test_lines_are_documents_or_refused(tmp_path_factory, choices):
     path = tmp_path_factory.getbasetemp() / "lines.jsonl"
+    lines = [a_line(choices, {"text": "some"}) for _ in range(choices.below(4))]
     path.write_bytes(b"\n".join(lines))
     with contextlib.suppress(ValueError):
         assert all(isinstance(one.decode(), str) for one in read_documents(path))
@@ -98,24 +82,80 @@ def test_a_line_as_deep_as_it_is_long_is_refused(tmp_path):
         list(read_documents(path))
 
 
-@many
-@given(PLAIN.map(lambda x: json.dumps(x).encode()) | st.binary(max_size=200))
-def test_a_file_is_a_tokenizer_or_refused(tmp_path_factory, content):
-    path = tmp_path_factory.getbasetemp() / "tokenizer.json"
-    path.write_bytes(content)
-    with contextlib.suppress(ValueError):
-        assert load_tokenizer(path).vocab_size >= 1
+CONFIG = {
+    "model": {"logic": {"name": "rope"}, "num_layers": 2, "width": 8},
+    "data": {"corpus": "sotu", "length": 16, "batch_size": 2},
+    "training": {"num_steps": 3, "learning_rate": 0.1},
+}
 
 
 @many
-@given(st.text(max_size=40) | PLAIN.map(json.dumps))
-def test_a_json_config_is_a_config_or_refused(tmp_path_factory, text):
+@given(CHOICES)
+def test_a_json_config_is_a_config_or_refused(tmp_path_factory, choices):
     path = tmp_path_factory.getbasetemp() / "config.json"
-    path.write_text(text, errors="replace")
+    path.write_bytes(a_line(choices, CONFIG))
     with contextlib.suppress(ValueError):
         _, values = take_json_config([f"--config={path}"])
         config = config_module.read(config_module.PretrainConfig, values)
         assert isinstance(config, config_module.PretrainConfig)
+
+
+QUESTIONS = {
+    "input": "a long text",
+    "instructions": ["what?", "is it?"],
+    "outputs": ["12", "True [fact: False]"],
+}
+
+
+@many
+@given(CHOICES)
+def test_lines_are_questions_or_refused(tmp_path_factory, choices):
+    folder, task = tmp_path_factory.getbasetemp(), choices.of(list(TASKS.values()))
+    lines = [a_line(choices, QUESTIONS) for _ in range(choices.below(3))]
+    (folder / f"{task.stem}.jsonl").write_bytes(b"\n".join(lines))
+    with contextlib.suppress(ValueError):
+        for one in load_task(folder, task).questions:
+            assert all(isinstance(text.encode(), bytes) for text in one)
+
+
+MANIFEST = {
+    "name": "reports",
+    "official_file": "somewhere",
+    "conversion_command": "convert",
+    "splits": {"test": "test.jsonl"},
+    "columns": {"text": "input"},
+}
+
+
+@many
+@given(CHOICES)
+def test_a_manifest_names_files_beside_it_or_is_refused(tmp_path_factory, choices):
+    folder = tmp_path_factory.getbasetemp()
+    file = choices.of(["test.jsonl", "/a", "../a", "a/..", "..", "a\\b", "\0", "a/b"])
+    given = MANIFEST | {"splits": {"test": file}}
+    (folder / "manifest.json").write_bytes(a_line(choices, given))
+    with contextlib.suppress(ValueError):
+        for file in read_manifest(folder / "manifest.json").splits.values():
+            assert (folder / file).parent == folder and ".." not in file.split("/")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A .parquet file of a few documents."""
+    pyarrow, parquet = (pytest.importorskip(f"pyarrow{x}") for x in ("", ".parquet"))
+    path = tmp_path_factory.mktemp("table") / "whole.parquet"
+    texts = ["some text", "é" * 40, "more of it" * 9]
+    parquet.write_table(pyarrow.table({"text": texts}), path)
+    return path.read_bytes()
+
+
+@many
+@given(CHOICES)
+def test_a_table_is_documents_or_refused(table, tmp_path_factory, choices):
+    path = tmp_path_factory.getbasetemp() / "table.parquet"
+    path.write_bytes(choices.changed(table))
+    with contextlib.suppress(ValueError):
+        assert all(isinstance(one.decode(), str) for one in read_file(path))
 
 
 @pytest.fixture(scope="module")
@@ -128,37 +168,29 @@ def store(tmp_path_factory):
     corpus = load_corpus(folder / "text", folder / "data", 0.0)
     PackedSequences(corpus, load_tokenizer("bytes"), "train", 0, 8)
     (index,) = (folder / "data" / "tokens").glob("*/offsets.npy")
-    return corpus, index
-
-
-INDEX = st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 600), max_size=6)
-OTHER_BYTES = st.tuples(st.integers(0, 300), st.binary(max_size=4))
+    return corpus, index, index.read_bytes()
 
 
 @many
-@given(st.binary(max_size=300) | INDEX | OTHER_BYTES)
-def test_a_packing_index_is_right_or_refused(store, content):
-    corpus, index = store
-    whole = index.read_bytes()
-    expected = PackedSequences(corpus, load_tokenizer("bytes"), "train", 0, 8)[3]
-    try:
-        if isinstance(content, bytes):
-            index.write_bytes(content)
-        elif isinstance(content, tuple):  # some bytes of the right one are others
-            place, some = content
-            index.write_bytes(whole[:place] + some + whole[place + len(some) :])
-        else:
-            np.save(index, np.array(content, np.int64))
-        with contextlib.suppress(ValueError):
-            found = PackedSequences(corpus, load_tokenizer("bytes"), "train", 0, 8)
-            assert found[3]["inputs"].shape == expected["inputs"].shape
-    finally:
-        index.write_bytes(whole)
+@given(CHOICES)
+def test_a_packing_index_is_right_or_refused(store, choices):
+    corpus, index, whole = store
+    content = choices.changed(whole)
+    if not choices.below(4):
+        numbers = [
+            choices.of([choices.of(NUMBERS), choices.below(600)]) for _ in "....."
+        ]
+        content = whole[:-40] + np.array(numbers, np.uint64).tobytes()
+    index.write_bytes(content)
+    with contextlib.suppress(ValueError):
+        found = PackedSequences(corpus, load_tokenizer("bytes"), "train", 0, 8)
+        assert found[3]["inputs"].shape == (8,)
 
 
 @many
-@given(PLAIN.map(lambda x: json.dumps(x).encode()) | st.binary(max_size=100))
-def test_checksums_are_read_or_reported(tmp_path_factory, content):
+@given(CHOICES)
+def test_checksums_are_read_or_reported(tmp_path_factory, choices):
     folder = tmp_path_factory.getbasetemp()
-    (folder / checksums.NAME).write_bytes(content)
+    given = {"schema_version": 1, "files": {"a": {"bytes": 3, "sha256": "0" * 64}}}
+    (folder / checksums.NAME).write_bytes(a_line(choices, given))
     assert isinstance(checksums.problems(folder), list)

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
 from rope_lab.data.corpora import prepare_quietly
+from rope_lab.data.json_text import parse_json
 from rope_lab.data.storage import built
 from rope_lab.data.textfiles import read_file
 
@@ -122,20 +122,38 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
       ValueError: says which key is missing, unknown or wrong.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
+    values = parse_json(path.read_bytes(), str(path))
     fields = [field.name for field in dataclasses.fields(Manifest)]
     given = sorted(values) if isinstance(values, dict) else values
     if given != sorted(fields):
         raise ValueError(f"{path} has the keys {given}; expected {sorted(fields)}")
-    if set(values["columns"]) != {"text"} or not values["splits"]:
+    splits, columns = values["splits"], values["columns"]
+    texts = [values[key] for key in ("name", "official_file", "conversion_command")]
+    if (
+        not all(isinstance(text, str) for text in texts)
+        or not (_names_files(splits) and _names_files(columns))
+        or set(columns) != {"text"}
+    ):
         raise ValueError(
-            f"{path}: expected at least one split and columns like "
-            f'{{"text": "input"}}, got {values["splits"]} and {values["columns"]}'
+            f"{path}: expected texts, at least one split and columns like "
+            f'{{"text": "input"}}, got {splits} and {columns}'
         )
+    for name in (values["name"], *splits, *splits.values()):
+        if name in ("", ".", "..") or set(name) & set("/\\\0"):
+            raise ValueError(
+                f"{path}: {name!r} must be the name of a file beside the manifest, "
+                "without folders"
+            )
     return Manifest(**values)
+
+
+def _names_files(value: Any) -> bool:
+    """Whether it is an object of texts, and not empty."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(one, str) for one in value.values())
+    )
 
 
 def _folder(spec: str | Path, root: Path) -> Path:

@@ -132,10 +132,13 @@ def _jsonl_text(line: bytes, column: str, place: str) -> bytes:
 
 def _read_parquet(file: Path, column: str) -> Iterator[bytes]:
     try:
-        table = pyarrow.parquet.ParquetFile(file)
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{file} is not a Parquet file: {error}") from None
-    with table:
+        yield from _parquet_texts(file, column)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{file} is not a Parquet file, or damaged: {error}") from None
+
+
+def _parquet_texts(file: Path, column: str) -> Iterator[bytes]:
+    with pyarrow.parquet.ParquetFile(file) as table:
         names = table.schema_arrow.names
         if column not in names:
             raise ValueError(

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from rope_lab.data.json_text import parse_json
 
 VERSION = 1
 NEW_TOKENS = 512
@@ -81,6 +82,7 @@ class LevalTask:
     questions: int
 
 
+_KEYS = ("input", "instructions", "outputs")
 _ANSWER = "\nAnswer:"
 _BEHIND = "{document}\n\n{instruction}"
 TASKS = {
@@ -147,21 +149,18 @@ def load_task(folder: Path, task: LevalTask) -> LevalData | None:
 
 
 def _questions(line: bytes, place: str, task: LevalTask) -> list[Question]:
-    try:
-        record = json.loads(line)
-        document, instructions, outputs = (
-            record[key] for key in ("input", "instructions", "outputs")
-        )
-    except ValueError as error:
-        raise ValueError(f"{place} is not JSON: {error}") from None
-    except (KeyError, TypeError) as error:
+    record = parse_json(line, place)
+    given = record if isinstance(record, dict) else {}
+    document, instructions, outputs = (given.get(key) for key in _KEYS)
+    lists = isinstance(instructions, list) and isinstance(outputs, list)
+    if not lists or not isinstance(document, str):
         raise ValueError(
-            f"{place} has no {error}; a line of L-Eval is an object with input, "
-            "instructions and outputs"
-        ) from None
-    strings = [document, *instructions, *outputs]
+            f"{place} has no {', '.join(_KEYS)}; a line of L-Eval is an object with a "
+            "text and two lists of texts"
+        )
     if len(instructions) != len(outputs) or not all(
-        isinstance(text, str) for text in strings
+        isinstance(text, str) and _is_text(text)
+        for text in (document, *instructions, *outputs)
     ):
         raise ValueError(
             f"{place} has {len(instructions)} instructions and {len(outputs)} outputs; "
@@ -172,6 +171,11 @@ def _questions(line: bytes, place: str, task: LevalTask) -> list[Question]:
     return [
         Question(document, *pair) for pair in zip(instructions, outputs, strict=True)
     ]
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8: no half of a surrogate pair."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _check_answer(answer: str, place: str, task: LevalTask) -> None:

@@ -7,10 +7,10 @@ has the value that transformers gives it.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
+from rope_lab.data.json_text import parse_json
 from rope_lab.interop.described import Described
 from rope_lab.interop.keys import Keys
 from rope_lab.interop.rope_types import Spec, read_rope
@@ -55,6 +55,7 @@ FAMILIES = {
         qk_norm="rms",
     ),
 }
+MOST_LAYERS = 10_000  # a description, which may be per layer, is made before weights
 # Of training, of generating, of bookkeeping: none changes the model's logits.
 _HARMLESS = """
     _name_or_path name_or_path transformers_version torch_dtype dtype use_cache
@@ -79,14 +80,13 @@ def read_config(path: Path) -> Described:
         this decoder has not.
     """
     try:
-        keys = Keys(json.loads(path.read_text(encoding="utf-8")), str(path))
+        content = path.read_bytes()
     except OSError:
         raise ValueError(
             f"there is no {path.name} in {path.parent}: give a folder that holds one"
         ) from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
-    kind = keys.take("model_type")
+    keys = Keys(parse_json(content, str(path)), str(path))
+    kind = keys.text("model_type")
     if kind not in FAMILIES:
         raise ValueError(
             f"{path}: unknown model_type {kind!r}; known here: {', '.join(FAMILIES)}"
@@ -94,10 +94,12 @@ def read_config(path: Path) -> Described:
     family = FAMILIES[kind]
     _refuse_other_kinds(keys, family)
     model = _model(keys, family)
+    if model.num_layers > MOST_LAYERS:
+        raise ValueError(f"{path}: {model.num_layers} layers; at most {MOST_LAYERS}")
     train_length = keys.whole("max_position_embeddings", family.max_length)
     rope = read_rope(keys, model.head_dim, train_length)
     encoding = _windowed(keys, family, model.num_layers, rope)
-    bos_id = keys.take("bos_token_id", None)
+    bos_id = keys.token("bos_token_id")
     keys.ignore(_HARMLESS.split())
     keys.finish()
     return Described(model, encoding, train_length, bos_id)
@@ -159,7 +161,11 @@ def _windowed(keys: Keys, family: Family, layers: int, rope: Spec) -> Any:
     if family.windows == "all":
         return rope if window is None else rope | {"sliding_window": window}
     first = keys.take("max_window_layers", 28) if family.windows == "some" else 0
-    types = keys.take("layer_types", None)
+    if type(first) is not int:
+        raise ValueError(
+            f"{keys.place}: max_window_layers must be a number of layers, got {first!r}"
+        )
+    types = keys.row("layer_types", str, None)
     if types is None:
         slides = [window is not None and layer >= first for layer in range(layers)]
     else:
@@ -182,7 +188,7 @@ def _window(keys: Keys, family: Family) -> int | None:
 
 def _slides(keys: Keys, types: Any, layers: int, window: int | None) -> list[bool]:
     known = {"full_attention": False, "sliding_attention": True}
-    if not isinstance(types, list) or len(types) != layers or set(types) - set(known):
+    if len(types) != layers or set(types) - set(known):
         raise ValueError(
             f"{keys.place}: layer_types must be {layers} of {sorted(known)}, one per "
             f"layer, got {types!r}"

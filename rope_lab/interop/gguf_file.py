@@ -1,19 +1,19 @@
-"""GGUF files of the Llama architecture, read through the package `gguf`.
+"""GGUF files of the Llama architecture.
 
-Quantized weights are dequantized, one tensor at a time. The format keeps q and k for
-interleaved planes; they are regrouped here (ggml-org/llama.cpp, convert_hf_to_gguf.py,
-LlamaModel.permute).
+The format keeps q and k for interleaved planes; they are regrouped here
+(ggml-org/llama.cpp, convert_hf_to_gguf.py, LlamaModel.permute).
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rope_lab.interop.described import Described
+from rope_lab.interop.gguf_blocks import dequantized, row_bytes
+from rope_lab.interop.gguf_header import GgufTensor, read_header
 from rope_lab.interop.gguf_tokenizer import read_tokenizer
 from rope_lab.interop.keys import Keys
 from rope_lab.interop.leaves import EMBEDDING, SCORES
@@ -51,10 +51,10 @@ def open_gguf(path: Path):
       ValueError: another architecture; a key, tensor or pre-tokenizer that nothing
         reads; a damaged file; the package gguf is not installed.
     """
-    reader = _reader(path)
-    keys = Keys(_values(reader), str(path))
+    values, tensors = read_header(path, row_bytes(path))
+    keys = Keys(values, str(path))
     keys.require("general.architecture", ("llama",), "only Llama's is read")
-    stored = {tensor.name: tensor for tensor in reader.tensors}
+    stored = {tensor.name: tensor for tensor in tensors}
     model = _model(keys, set(stored))
     length = keys.whole("llama.context_length")
     encoding = _rope(keys, stored.pop(_FREQUENCIES, None), model.head_dim, length)
@@ -66,28 +66,7 @@ def open_gguf(path: Path):
 
 
 # Sources, licences, names; how the weights were quantized, which each tensor says too.
-_BOOKKEEPING = ("GGUF.", "general.", "quantize.")
-
-
-def _reader(path: Path) -> Any:
-    try:
-        import gguf
-    except ImportError:
-        raise ValueError(
-            f"{path} needs the Python package gguf, which is not installed; install "
-            "the extra: pip install 'rope-lab[hf]'"
-        ) from None
-    try:
-        return gguf.GGUFReader(path)
-    except Exception as error:  # whatever a damaged file makes it raise
-        raise ValueError(
-            f"{path} is damaged or incomplete, or no GGUF file "
-            f"({type(error).__name__}: {error}): download or copy it again"
-        ) from None
-
-
-def _values(reader: Any) -> dict[str, Any]:
-    return {name: field.contents() for name, field in reader.fields.items()}
+_BOOKKEEPING = ("general.", "quantize.")
 
 
 def _model(keys: Keys, stored: set[str]) -> ModelConfig:
@@ -98,7 +77,8 @@ def _model(keys: Keys, stored: set[str]) -> ModelConfig:
     head_dim = keys.whole("llama.attention.key_length", width // heads)
     for key in ("llama.attention.value_length", "llama.rope.dimension_count"):
         keys.require(key, (head_dim,), f"heads have {head_dim} dims, all rotated")
-    vocabulary = len(keys.peek("tokenizer.ggml.tokens", ()))
+    pieces = keys.peek("tokenizer.ggml.tokens", [])
+    vocabulary = len(pieces) if isinstance(pieces, list) else 0
     return ModelConfig(
         vocab_size=keys.whole("llama.vocab_size", vocabulary),
         num_layers=keys.whole("llama.block_count"),
@@ -121,7 +101,7 @@ def _biases(keys: Keys, stored: set[str]) -> bool | str:
     raise ValueError(f"{keys.place}: biases on {has} alone are not read")
 
 
-def _rope(keys: Keys, factors: Any, head_dim: int, length: int) -> Spec:
+def _rope(keys: Keys, factors: GgufTensor | None, head_dim: int, length: int) -> Spec:
     """The spec of rope.freq_base, rope.scaling.* and rope_freqs.weight."""
     base = float(keys.number("llama.rope.freq_base", 10_000.0))
     keys.ignore(["llama.rope.scaling.finetuned"])  # says whether, not how
@@ -129,7 +109,7 @@ def _rope(keys: Keys, factors: Any, head_dim: int, length: int) -> Spec:
     if kind not in ("none", "linear", "yarn"):
         raise ValueError(f"{keys.place}: unknown llama.rope.scaling.type {kind!r}")
     if factors is not None:
-        divisors = np.asarray(_dequantized(factors), np.float64).reshape(-1)
+        divisors = np.asarray(dequantized(factors), np.float64).reshape(-1)
         if kind != "none" or len(divisors) != head_dim // 2 or divisors.min() <= 0:
             raise ValueError(
                 f"{keys.place}: {_FREQUENCIES} holds {len(divisors)} factors beside "
@@ -158,25 +138,16 @@ def _rope(keys: Keys, factors: Any, head_dim: int, length: int) -> Spec:
 class GgufTensors:
     """The tensors of a file under the names of transformers."""
 
-    def __init__(self, path: Path, stored: dict[str, Any], head_dim: int):
+    def __init__(self, path: Path, stored: dict[str, GgufTensor], head_dim: int):
         self.place, self._head_dim = path, head_dim
         self._stored = {_renamed(name): tensor for name, tensor in stored.items()}
-        self.shapes = {
-            name: tuple(int(n) for n in reversed(tensor.shape))
-            for name, tensor in self._stored.items()
-        }
+        self.shapes = {name: tensor.shape for name, tensor in self._stored.items()}
 
     def tensor(self, name: str) -> np.ndarray:
         stored = self._stored[name]
-        rows = _dequantized(stored).reshape(self.shapes[name])
+        rows = dequantized(stored).reshape(self.shapes[name])
         turned = any(part in stored.name for part in _TURNED)
         return to_half(rows, self._head_dim) if turned else rows
-
-
-def _dequantized(tensor: Any) -> np.ndarray:
-    import gguf
-
-    return gguf.dequantize(tensor.data, tensor.tensor_type)
 
 
 def _renamed(name: str) -> str:

@@ -12,7 +12,13 @@ from rope_lab.data.tokenizers import (
     Tokenizer,
 )
 from rope_lab.interop.keys import Keys
-from rope_lab.interop.sentencepiece import CONTROL, USER_DEFINED, model_content
+from rope_lab.interop.sentencepiece import (
+    CONTROL,
+    NORMAL,
+    UNKNOWN,
+    USER_DEFINED,
+    model_content,
+)
 
 _WORDS = (
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)"  # GPT-2's
@@ -48,14 +54,18 @@ def read_tokenizer(
       ValueError: another kind than SPM and BPE, an unknown pre-tokenizer, or not as
         many tokens as the model has.
     """
-    kind = keys.take(f"{_PREFIX}model")
-    pieces = keys.take(f"{_PREFIX}tokens")
+    kind = keys.text(f"{_PREFIX}model")
+    pieces = keys.row(f"{_PREFIX}tokens", str)
     if len(pieces) > vocab_size:
         raise ValueError(
             f"{path}: the tokenizer has {len(pieces)} tokens, the model {vocab_size}"
         )
-    kinds = keys.take(f"{_PREFIX}token_type", [1] * len(pieces))
-    bos_id = keys.take(f"{_PREFIX}bos_token_id", None)
+    kinds = keys.row(f"{_PREFIX}token_type", int, [NORMAL] * len(pieces))
+    if len(kinds) != len(pieces):
+        raise ValueError(
+            f"{path}: {len(pieces)} tokens, but {len(kinds)} types of them"
+        )
+    bos_id = keys.token(f"{_PREFIX}bos_token_id")
     if kind == "llama":
         tokenizer = _sentencepiece(keys, path, pieces, kinds, bos_id)
     elif kind == "gpt2":
@@ -71,19 +81,26 @@ def read_tokenizer(
 
 def _sentencepiece(keys, path, pieces, kinds, bos_id) -> SentencePieceTokenizer:
     keys.require(f"{_PREFIX}pre", ("default",), "SentencePiece splits nothing before")
+    scores = keys.row(f"{_PREFIX}scores", int | float)
+    if len(scores) != len(pieces) or UNKNOWN not in kinds:
+        raise ValueError(
+            f"{path}: SentencePiece needs a score for each of {len(pieces)} tokens, "
+            f"got {len(scores)}, and one of type {UNKNOWN}, the unknown one"
+        )
+    eos_id = keys.token(f"{_PREFIX}eos_token_id")
     content = model_content(
         pieces,
-        keys.take(f"{_PREFIX}scores"),
+        scores,
         kinds,
         1 if bos_id is None else bos_id,
-        keys.take(f"{_PREFIX}eos_token_id", 2),
+        2 if eos_id is None else eos_id,
         keys.flag(f"{_PREFIX}add_space_prefix", True),
     )
     return SentencePieceTokenizer(path, bos_id, content)
 
 
 def _byte_level(keys, path, pieces, kinds, bos_id) -> HuggingFaceTokenizer:
-    pre = keys.take(f"{_PREFIX}pre", "default")
+    pre = keys.text(f"{_PREFIX}pre", "default")
     if pre not in PRE_TOKENIZERS:
         raise ValueError(
             f"{path}: unknown {_PREFIX}pre {pre!r}; known here: "
@@ -91,9 +108,12 @@ def _byte_level(keys, path, pieces, kinds, bos_id) -> HuggingFaceTokenizer:
         )
     keys.require(f"{_PREFIX}add_space_prefix", (False,), "the text stays as it is")
     keys.ignore([f"{_PREFIX}scores"])
-    merges = [tuple(merge.split(" ")) for merge in keys.take(f"{_PREFIX}merges")]
+    merges = [tuple(m.split(" ")) for m in keys.row(f"{_PREFIX}merges", str)]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    model = hf.models.BPE(vocabulary, merges, ignore_merges=pre in _WHOLE_FIRST)
+    try:
+        model = hf.models.BPE(vocabulary, merges, ignore_merges=pre in _WHOLE_FIRST)
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(f"{path}: merges and tokens do not fit: {error}") from None
     tokenizer = hf.Tokenizer(model)
     splits = [
         hf.pre_tokenizers.Split(hf.Regex(expression), "isolated")

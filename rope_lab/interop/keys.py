@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import UnionType
 from typing import Any
 
 MISSING = object()
+LARGEST = 1e30  # of any number: no model has one near it
 
 
 class Keys:
@@ -40,9 +42,10 @@ class Keys:
         if value is default:
             return value
         plain = isinstance(value, int | float) and not isinstance(value, bool)
-        if not plain or not 0 < value < float("inf"):
+        if not plain or not 0 < value <= LARGEST:
             raise ValueError(
-                f"{self.place}: {key} must be a number above 0, got {value!r}"
+                f"{self.place}: {key} must be a number above 0 and at most "
+                f"{LARGEST:.0e}, got {value!r}"
             )
         return value
 
@@ -52,6 +55,33 @@ class Keys:
         if value is not default and int(value) != value:
             raise ValueError(f"{self.place}: {key} must be whole, got {value!r}")
         return value if value is default else int(value)
+
+    def text(self, key: str, default: Any = MISSING) -> Any:
+        """The same for a text."""
+        value = self.take(key, default)
+        if value is not default and not isinstance(value, str):
+            raise ValueError(f"{self.place}: {key} must be a text, got {value!r}")
+        return value
+
+    def row(self, key: str, kind: type | UnionType, default: Any = MISSING) -> Any:
+        """The same for a list whose entries are all of one kind."""
+        value = self.take(key, default)
+        right = isinstance(value, list) and all(
+            isinstance(one, kind) and not isinstance(one, bool) for one in value
+        )
+        if value is not default and not right:
+            name = getattr(kind, "__name__", kind)
+            raise ValueError(f"{self.place}: {key} must be a list of {name}")
+        return value
+
+    def token(self, key: str) -> int | None:
+        """The number of a token, or None."""
+        value = self.take(key, None)
+        if value is not None and (type(value) is not int or not 0 <= value < 2**31):
+            raise ValueError(
+                f"{self.place}: {key} must be the number of a token, got {value!r}"
+            )
+        return value
 
     def nullable(self, key: str, default: int | None) -> int | None:
         """A whole number; null, written out, is None, and absent the default."""
@@ -72,7 +102,7 @@ class Keys:
     def require(self, key: str, allowed: tuple, why: str) -> None:
         """Reads a key that may have these values only, or be absent."""
         value = self.take(key, allowed[0])
-        if value not in allowed:
+        if not any(value == one for one in allowed):
             raise ValueError(f"{self.place}: {key}={value!r} is not supported: {why}")
 
     def peek(self, key: str, default: Any) -> Any:

@@ -2,7 +2,7 @@
 
 The header is seven int32: width, feed-forward width, layers, heads, key heads,
 vocabulary (negative where scores have a matrix of their own), length. The weights
-follow in the order of `_layout`, layer by layer within each kind (karpathy/llama2.c,
+follow in the order of `_kinds`, layer by layer within each kind (karpathy/llama2.c,
 export.py, legacy_export). Planes are interleaved; they are regrouped here.
 """
 
@@ -84,16 +84,20 @@ class Llama2cFile:
         self.place, self._head_dim = path, model.head_dim
         self._starts: dict[str, int] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
-        end = _HEADER.size
-        for name, shape in _layout(model, length):
-            self._starts[name], self.shapes[name] = end, shape
-            end += 4 * math.prod(shape)
-        size = path.stat().st_size
+        rows = _kinds(model, length)
+        size, end = path.stat().st_size, _HEADER.size
+        end += sum(4 * math.prod(shape) * layers for _, shape, layers in rows)
         if size != end:
             raise ValueError(
                 f"{path} has {size} bytes, and its header tells of {end}: it is "
                 "damaged or incomplete, or no checkpoint of llama2.c"
             )
+        start = _HEADER.size
+        for name, shape, layers in rows:
+            for layer in range(layers):
+                self._starts[name.format(layer)] = start
+                self.shapes[name.format(layer)] = shape
+                start += 4 * math.prod(shape)
         self._check_frequencies()
 
     def tensor(self, name: str) -> np.ndarray:
@@ -118,8 +122,12 @@ class Llama2cFile:
             )
 
 
-def _layout(model: ModelConfig, length: int) -> list[tuple[str, tuple[int, ...]]]:
-    """Every tensor in the order of the file."""
+def _kinds(model: ModelConfig, length: int) -> list[tuple[str, tuple[int, ...], int]]:
+    """(name, shape, how many) of the tensors in the order of the file.
+
+    The header may tell of as many layers as it likes: nothing is made for each of them
+    before the size of the file is known to agree.
+    """
     width, ff_width, table = model.width, model.ff_width, model.head_dim // 2
     keys = model.num_kv_heads * model.head_dim
     kinds = [
@@ -133,14 +141,15 @@ def _layout(model: ModelConfig, length: int) -> list[tuple[str, tuple[int, ...]]
         ("mlp.down_proj", (width, ff_width)),
         ("mlp.up_proj", (ff_width, width)),
     ]
-    rows: list[tuple[str, tuple[int, ...]]] = [(EMBEDDING, (model.vocab_size, width))]
+    rows: list[tuple[str, tuple[int, ...], int]] = [
+        (EMBEDDING, (model.vocab_size, width), 1)
+    ]
     for kind, shape in kinds:
-        for layer in range(model.num_layers):
-            rows.append((f"model.layers.{layer}.{kind}.weight", shape))
-    rows += [(_NORM, (width,)), ("freq_cos", (length, table))]
-    rows.append(("freq_sin", (length, table)))
+        rows.append((f"model.layers.{{}}.{kind}.weight", shape, model.num_layers))
+    rows += [(_NORM, (width,), 1), ("freq_cos", (length, table), 1)]
+    rows.append(("freq_sin", (length, table), 1))
     if not model.tied_embeddings:
-        rows.append((SCORES, (model.vocab_size, width)))
+        rows.append((SCORES, (model.vocab_size, width), 1))
     return rows
 
 
@@ -148,25 +157,16 @@ def read_tokenizer(path: Path, model: ModelConfig) -> SentencePieceTokenizer:
     """A tokenizer.bin: int32, then score, length and bytes of every piece."""
     if not path.is_file():
         raise ValueError(f"there is no {path.name} beside the checkpoint, in {path}")
-    content, place = path.read_bytes(), 4
-    pieces: list[str] = []
-    scores: list[float] = []
-    try:
-        while place < len(content):
-            score, length = struct.unpack_from("<fi", content, place)
-            place += 8 + length
-            # Single bytes are spelt in more than one way, so by their number.
-            byte = len(pieces) - _FIRST_BYTE
-            spelt = content[place - length : place]
-            own = 0 <= byte < 256
-            pieces.append(f"<0x{byte:02X}>" if own else spelt.decode())
-            scores.append(score)
-    except (struct.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no tokenizer of llama2.c: {error}") from None
-    if len(pieces) != model.vocab_size or place != len(content):
+    pieces, scores = _pieces(path)
+    if len(pieces) != model.vocab_size:
         raise ValueError(
             f"{path} has {len(pieces)} pieces, the model {model.vocab_size} tokens: "
             "they are not of one checkpoint"
+        )
+    if len(pieces) < _FIRST_BYTE + 256:
+        raise ValueError(
+            f"{path} has {len(pieces)} pieces; the first {_FIRST_BYTE + 256} are "
+            "special ones and single bytes"
         )
     kinds = [NORMAL] * len(pieces)
     kinds[_UNK], kinds[_BOS], kinds[_EOS] = UNKNOWN, CONTROL, CONTROL
@@ -176,3 +176,24 @@ def read_tokenizer(path: Path, model: ModelConfig) -> SentencePieceTokenizer:
     pieces[_BOS], pieces[_EOS] = "<s>", "</s>"
     built = model_content(pieces, scores, kinds, _BOS, _EOS)
     return SentencePieceTokenizer(path, content=built)
+
+
+def _pieces(path: Path) -> tuple[list[str], list[float]]:
+    content, place = path.read_bytes(), 4
+    pieces, scores = [], []
+    try:
+        while place < len(content):
+            score, length = struct.unpack_from("<fi", content, place)
+            place += 8
+            if not 0 <= length <= len(content) - place:
+                raise ValueError(f"piece {len(pieces)} has a length of {length} bytes")
+            # Single bytes are spelt in more than one way, so by their number.
+            byte = len(pieces) - _FIRST_BYTE
+            spelt = content[place : place + length]
+            own = 0 <= byte < 256
+            pieces.append(f"<0x{byte:02X}>" if own else spelt.decode())
+            scores.append(score)
+            place += length
+    except (struct.error, ValueError) as error:
+        raise ValueError(f"{path} is no tokenizer of llama2.c: {error}") from None
+    return pieces, scores

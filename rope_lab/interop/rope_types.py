@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rope_lab import rotary
-from rope_lab.interop.keys import Keys
+from rope_lab.interop.keys import LARGEST, Keys
 
 Spec = dict[str, Any]
 DEFAULT_BASE = 10_000.0
@@ -44,8 +44,8 @@ def read_rope(keys: Keys, head_dim: int, max_length: int) -> Spec:
     inner = _parameters(keys)
     base = _agreeing(keys, inner, "rope_theta", DEFAULT_BASE)
     fraction = _agreeing(keys, inner, "partial_rotary_factor", 1.0, zero=True)
-    kind = inner.take("rope_type", None)
-    older = inner.take("type", None)
+    kind = inner.text("rope_type", None)
+    older = inner.text("type", None)
     if kind and older and kind != older:
         raise ValueError(f"{inner.place}: rope_type {kind!r}, but type {older!r}")
     kind = kind or older or "default"
@@ -91,7 +91,7 @@ def _agreeing(keys: Keys, inner: Keys, key: str, default: float, zero=False) -> 
         found.append(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{place.place}: {key} must be a number, got {value!r}")
-        if value < 0 or (value == 0 and not zero):
+        if not 0 <= value <= LARGEST or (value == 0 and not zero):
             raise ValueError(f"{place.place}: {key} must be above 0, got {value!r}")
     if len(set(found)) > 1:
         raise ValueError(
@@ -196,7 +196,8 @@ def _longrope(keys: Keys, dims: Dimensions) -> Spec:
 def _factors(keys: Keys, name: str, planes: int) -> list[float]:
     values = keys.take(name)
     numbers = isinstance(values, list) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in values
+        isinstance(v, int | float) and not isinstance(v, bool) and 0 < v <= LARGEST
+        for v in values
     )
     if not numbers or len(values) != planes:
         raise ValueError(

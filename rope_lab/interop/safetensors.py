@@ -3,6 +3,10 @@
 A file is the length N of its header (8 bytes, little endian), N bytes of JSON that name
 dtype, shape and place of every tensor, and the tensors' bytes behind one another
 (github.com/huggingface/safetensors, "Format"). There is nothing in it to execute.
+
+The package of that name is not used: what it hands to numpy is a copy of a whole
+tensor, also where a device takes one slice of it, and it writes only what is all in
+memory. The tests compare with it.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from rope_lab.data.json_text import parse_json
+
 DTYPES = {
     "F64": np.dtype(np.float64),
     "F32": np.dtype(np.float32),
@@ -26,6 +32,8 @@ DTYPES = {
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000  # bytes; the format's own bound
+_LARGEST = 2**48  # bytes of a file, numbers along an axis
+_MOST_AXES = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +44,11 @@ class StoredTensor:
     dtype: np.dtype
     shape: tuple[int, ...]
     start: int  # byte of the file
+
+    @property
+    def bytes(self) -> int:
+        """How many it takes."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def mapped(self) -> np.ndarray:
         """The tensor, read-only; pages come from the file when they are looked at.
@@ -59,31 +72,47 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         if size < _LENGTH_BYTES or length > min(size, _LONGEST_HEADER):
             raise _damaged(path, f"{size} bytes, header of {length}")
-        try:
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            entries = [
-                (n, v["dtype"], v["shape"], v["data_offsets"])
-                for n, v in header.items()
-            ]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _damaged(path, f"its header is not read: {error}") from None
-    first = _LENGTH_BYTES + length
-    found, end = {}, 0
-    for name, dtype, shape, (start, stop) in sorted(entries, key=lambda e: e[3]):
-        if dtype not in DTYPES:
-            raise ValueError(
-                f"{path}: tensor {name!r} has dtype {dtype}; only {sorted(DTYPES)} are "
-                "read: give a checkpoint that is not quantized"
-            )
-        expected = math.prod(shape) * DTYPES[dtype].itemsize
-        if start != end or stop - start != expected:
-            raise _damaged(path, f"{name!r} lies at {start} to {stop}")
-        found[name] = StoredTensor(path, DTYPES[dtype], tuple(shape), first + start)
-        end = stop
-    if size != first + end:
-        raise _damaged(path, f"{size} bytes, its header tells of {first + end}")
-    return found
+        header = parse_json(file.read(length), f"{path}: its header")
+    if not isinstance(header, dict):
+        raise _damaged(path, "its header is no object")
+    header.pop("__metadata__", None)
+    first = end = _LENGTH_BYTES + length
+    found = [_entry(path, *item, first) for item in header.items()]
+    for name, tensor in sorted(found, key=lambda one: (one[1].start, one[1].bytes)):
+        if tensor.start != end:
+            place, stop = tensor.start - first, tensor.start - first + tensor.bytes
+            raise _damaged(path, f"{name!r} lies at {place} to {stop}")
+        end += tensor.bytes
+    if size != end:
+        raise _damaged(path, f"{size} bytes, its header tells of {end}")
+    return dict(found)
+
+
+def _entry(path: Path, name: str, value: Any, first: int) -> tuple[str, StoredTensor]:
+    """One tensor of a header; first: the byte that offsets are counted from."""
+    entry = value if isinstance(value, dict) else {}
+    dtype, shape, place = (entry.get(k) for k in ("dtype", "shape", "data_offsets"))
+    numbers = _whole_numbers(shape) and _whole_numbers(place)
+    if not numbers or len(shape) > _MOST_AXES or len(place) != 2:
+        raise _damaged(path, f"its header says of {name!r}: {value!r}")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ValueError(
+            f"{path}: tensor {name!r} has dtype {dtype}; only {sorted(DTYPES)} are "
+            "read: give a checkpoint that is not quantized"
+        )
+    if math.prod(n for n in shape if n) > _LARGEST:
+        raise _damaged(path, f"{name!r} has the shape {shape}")
+    tensor = StoredTensor(path, DTYPES[dtype], tuple(shape), first + place[0])
+    if place[1] - place[0] != tensor.bytes:
+        raise _damaged(path, f"{name!r} lies at {place[0]} to {place[1]}")
+    return name, tensor
+
+
+def _whole_numbers(value: Any) -> bool:
+    """Whether it is a list of them, none beyond what numpy counts with."""
+    return isinstance(value, list) and all(
+        type(n) is int and 0 <= n <= _LARGEST for n in value
+    )
 
 
 def write(

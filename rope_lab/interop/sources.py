@@ -6,12 +6,12 @@ program wrote the checkpoint, and matrices are [out, in] as there.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from rope_lab.data.json_text import parse_json
 from rope_lab.interop.safetensors import StoredTensor, read_header
 
 SINGLE = "model.safetensors"
@@ -56,12 +56,15 @@ def _stored(folder: Path) -> dict[str, StoredTensor]:
             else ""
         )
         raise ValueError(f"there is neither {SINGLE} nor {INDEX} in {folder}{found}")
-    try:
-        wanted = dict(json.loads((folder / INDEX).read_text())["weight_map"])
-    except (ValueError, KeyError, TypeError) as error:
+    index = parse_json((folder / INDEX).read_bytes(), str(folder / INDEX))
+    wanted = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(wanted, dict) or not all(
+        isinstance(shard, str) for shard in wanted.values()
+    ):
         raise ValueError(
-            f"{folder / INDEX} is not an index of shards: {error}"
-        ) from None
+            f"{folder / INDEX} is not an index of shards: expected a weight_map from "
+            "the names of tensors to files"
+        )
     shards = sorted(set(wanted.values()))
     missing = [s for s in shards if Path(s).name != s or not (folder / s).is_file()]
     if missing:

@@ -24,15 +24,14 @@ def row_bytes(path: Path) -> Callable[[int, int], int]:
     @functools.cache
     def block_of(kind: int) -> tuple[int, int]:
         """(numbers, bytes) of a block."""
-        known = gguf.GGMLQuantizationType
-        name = known(kind).name if kind in set(known) else f"type {kind}"
         try:
-            numbers, size = gguf.GGML_QUANT_SIZES[kind]
-            gguf.dequantize(np.zeros((1, size), np.uint8), kind)
-        except (KeyError, NotImplementedError):
+            known = gguf.GGMLQuantizationType(kind)
+            numbers, size = gguf.GGML_QUANT_SIZES[known]
+            gguf.dequantize(np.zeros((1, size), np.uint8), known)
+        except (ValueError, KeyError, NotImplementedError) as error:
             raise ValueError(
-                f"{path} has tensors of {name}, which the package gguf does not "
-                "dequantize: give a file of another quantization"
+                f"{path} has tensors that the package gguf does not dequantize "
+                f"({error}): give a file of another quantization"
             ) from None
         return numbers, size
 
@@ -51,4 +50,5 @@ def dequantized(tensor: GgufTensor) -> np.ndarray:
     """One tensor as floating-point numbers."""
     import gguf
 
-    return gguf.dequantize(tensor.mapped(), tensor.kind)
+    kind = gguf.GGMLQuantizationType(tensor.kind)
+    return gguf.dequantize(tensor.mapped(), kind)

@@ -6,14 +6,15 @@
 # py311-build.txt   of these, what has to be there first: it builds the one that has no
 #                   wheel (promise), and rope_lab itself
 # py311-libtpu.txt  the compiler for TPUs, which lies beside the environment
-# py311-parity.txt  what transformers needs besides; without torch and what torch alone needs,
-#                   since wheels of one version for CPUs alone and for GPUs differ
+# py311-parity.txt  what transformers needs besides; without torch and what torch alone
+#                   needs: its wheel for CPUs alone is another file, from another index,
+#                   than the one of the same version for GPUs, and so has another hash
 set -eu
 uv=$1
 python=py$(echo "$2" | tr -d .)
 cd "$(dirname "$0")/.."
 there=requirements
-extras="--extra dev --extra demo --extra docs"
+version=$2
 
 # No file names an index: whoever installs has one, and hashes say what it may give.
 compile() {
@@ -23,20 +24,23 @@ compile() {
     --python-platform x86_64-manylinux_2_31 --output-file "$@" setup.py
 }
 
+with_extras() {
+  compile "$@" --extra dev --extra demo --extra docs
+}
+
 # The entries of $1 that the expression $2 names.
 only() {
   awk -v names="^($2)==" '/^[a-z]/ { wanted = $0 ~ names } wanted || /^#/' "$1"
 }
 
-version=$2
-compile $there/"$python".txt $extras
+with_extras $there/"$python".txt
 only $there/"$python".txt "setuptools|wheel" > $there/"$python"-build.txt
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 printf 'torch\n' > "$scratch"/without.txt
 compile "$scratch"/tpu.txt --extra tpu --constraint $there/"$python".txt
 only "$scratch"/tpu.txt libtpu > $there/"$python"-libtpu.txt
-compile "$scratch"/parity.txt $extras --extra parity \
+with_extras "$scratch"/parity.txt --extra parity \
   --constraint $there/"$python".txt --excludes "$scratch"/without.txt
 awk 'FNR == NR { known[$1]; next }
      /^[a-z]/ { wanted = !($1 in known) } wanted || /^#/' \

@@ -164,6 +164,14 @@ def test_a_config_describes_a_model_or_is_refused(tmp_path_factory, choices):
         assert found.bos_id is None or found.bos_id >= 0
 
 
+@pytest.mark.parametrize("key", ["head_dim", "num_hidden_layers"])
+def test_sizes_that_no_model_has_are_refused(tmp_path, key):
+    config = CONFIG | {"rope_parameters": SCALINGS[-1], key: 2**40}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="at most 10000 and 65536 are read"):
+        read_config(tmp_path / "config.json")
+
+
 @pytest.fixture(scope="module")
 def gguf_file(tmp_path_factory):
     """A file of one layer and seven tokens, and where it lies."""
@@ -300,7 +308,7 @@ def test_a_llama2c_header_of_other_sizes_is_refused(llama2c_file, place):
     sizes[place] = 2**31 - 4
     path.write_bytes(struct.pack("<7i", *sizes) + content[28:])
     path.with_name("tokenizer.bin").write_bytes(vocabulary)
-    with pytest.raises(ValueError, match="header|multiple"):
+    with pytest.raises(ValueError, match="header|multiple|tells of"):
         open_llama2c(path)
 
 

@@ -7,6 +7,19 @@ from typing import Any
 
 from rope_lab.model import ModelConfig
 
+# No model in use comes near these; numbers and names are made for as many as a file
+# tells of, before its tensors are looked at.
+MOST_LAYERS, LARGEST_HEAD = 10_000, 2**16
+
+
+def checked_sizes(place: str, layers: int, head_dim: int) -> None:
+    """Refuses sizes that no model has, with ValueError."""
+    if layers > MOST_LAYERS or head_dim > LARGEST_HEAD:
+        raise ValueError(
+            f"{place} tells of {layers} layers and heads of {head_dim} dims; at most "
+            f"{MOST_LAYERS} and {LARGEST_HEAD} are read"
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Described:

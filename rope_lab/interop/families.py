@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rope_lab.data.json_text import parse_json
-from rope_lab.interop.described import Described
+from rope_lab.interop.described import Described, checked_sizes
 from rope_lab.interop.keys import Keys
 from rope_lab.interop.rope_types import Spec, read_rope
 from rope_lab.model import ModelConfig
@@ -55,7 +55,6 @@ FAMILIES = {
         qk_norm="rms",
     ),
 }
-MOST_LAYERS = 10_000  # a description, which may be per layer, is made before weights
 # Of training, of generating, of bookkeeping: none changes the model's logits.
 _HARMLESS = """
     _name_or_path name_or_path transformers_version torch_dtype dtype use_cache
@@ -94,8 +93,7 @@ def read_config(path: Path) -> Described:
     family = FAMILIES[kind]
     _refuse_other_kinds(keys, family)
     model = _model(keys, family)
-    if model.num_layers > MOST_LAYERS:
-        raise ValueError(f"{path}: {model.num_layers} layers; at most {MOST_LAYERS}")
+    checked_sizes(str(path), model.num_layers, model.head_dim)
     train_length = keys.whole("max_position_embeddings", family.max_length)
     rope = read_rope(keys, model.head_dim, train_length)
     encoding = _windowed(keys, family, model.num_layers, rope)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rope_lab.interop.described import Described
+from rope_lab.interop.described import Described, checked_sizes
 from rope_lab.interop.gguf_blocks import dequantized, row_bytes
 from rope_lab.interop.gguf_header import GgufTensor, read_header
 from rope_lab.interop.gguf_tokenizer import read_tokenizer
@@ -56,6 +56,7 @@ def open_gguf(path: Path):
     keys.require("general.architecture", ("llama",), "only Llama's is read")
     stored = {tensor.name: tensor for tensor in tensors}
     model = _model(keys, set(stored))
+    checked_sizes(str(path), model.num_layers, model.head_dim)
     length = keys.whole("llama.context_length")
     encoding = _rope(keys, stored.pop(_FREQUENCIES, None), model.head_dim, length)
     tokenizer, bos_id = read_tokenizer(keys, path, model.vocab_size)

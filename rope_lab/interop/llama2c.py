@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from rope_lab.data.tokenizers import SentencePieceTokenizer
-from rope_lab.interop.described import Described
+from rope_lab.interop.described import Described, checked_sizes
 from rope_lab.interop.leaves import EMBEDDING, SCORES
 from rope_lab.interop.pairs import to_half
 from rope_lab.interop.sentencepiece import (
@@ -74,6 +74,7 @@ def _read_header(path: Path) -> tuple[ModelConfig, int]:
         tied_embeddings=vocabulary > 0,
         norm_epsilon=_EPSILON,
     )
+    checked_sizes(str(path), model.num_layers, model.head_dim)
     return model, length
 
 

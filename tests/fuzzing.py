@@ -1,24 +1,51 @@
-"""What the tests of parsers share: settings, plain values, bytes that were changed.
+"""What the tests of parsers share: how many cases, and what they are made of.
 
 ROPE_LAB_CASES=100000 runs as many cases of each test; `make fuzz` does.
 """
 
+import inspect
 import os
 
 import pytest
 
 pytest.importorskip("hypothesis", reason="hypothesis comes with the extra dev")
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-many = settings(
-    max_examples=int(os.environ.get("ROPE_LAB_CASES", "100")),
-    deadline=None,
-    derandomize="ROPE_LAB_CASES" not in os.environ,
-    suppress_health_check=list(HealthCheck),
-    database=None,
-)
+CASES = int(os.environ.get("ROPE_LAB_CASES", "100"))
+BATCH, BYTES = 10, 48  # cases of one draw, bytes of each
+
+
+def many(test):
+    """A test of `choices`, and fixtures, as a test of so many cases.
+
+    Hypothesis spends more on a draw than most readers on a file, so one is cut up into
+    several cases.
+    """
+
+    def batch(drawn, **fixtures):
+        for start in range(0, len(drawn), BYTES):
+            test(choices=Choices(drawn[start : start + BYTES]), **fixtures)
+
+    names = [name for name in inspect.signature(test).parameters if name != "choices"]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    batch.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, kind) for name in (*names, "drawn")]
+    )
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(batch, name, getattr(test, name))
+    every = settings(
+        max_examples=-(-CASES // BATCH),
+        deadline=None,
+        derandomize="ROPE_LAB_CASES" not in os.environ,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    size = BATCH * BYTES
+    return every(given(drawn=st.binary(min_size=size, max_size=size))(batch))
+
+
 NUMBERS = [0, 1, 2, 7, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**60, 2**63, 2**64 - 1]
 _FLOATS = [0.0, -0.0, 0.5, 1e300, -1e300, 5e-324, float("inf"), float("nan")]
 _TEXTS = ["", "a", "é", "\ud800", "\0", "..", "/", "text", "ab c", "1", "\U0001f600"]
@@ -89,6 +116,3 @@ class Choices:
             gone = len(piece) * self.of([1, 1, 1, 0])
             content = content[:place] + piece + content[place + gone :]
         return content[: self.below(len(content) + 1)] if not self.below(6) else content
-
-
-CHOICES = st.binary(min_size=16, max_size=80).map(Choices)

@@ -5,8 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from fuzzing import CHOICES, NUMBERS, many
-from hypothesis import given
+from fuzzing import NUMBERS, many
 
 from rope_lab.cli import config as config_module
 from rope_lab.cli.json_config import take_json_config
@@ -40,7 +39,6 @@ def a_logic(choices):
 
 
 @many
-@given(CHOICES)
 def test_a_dictionary_is_a_logic_or_refused(choices):
     values = a_logic(choices) if choices.below(8) else choices.plain()
     with contextlib.suppress(ValueError):
@@ -66,7 +64,6 @@ def a_line(choices, values):
 
 
 @many
-@given(CHOICES)
 def test_lines_are_documents_or_refused(tmp_path_factory, choices):
     path = tmp_path_factory.getbasetemp() / "lines.jsonl"
     lines = [a_line(choices, {"text": "some"}) for _ in range(choices.below(4))]
@@ -90,7 +87,6 @@ CONFIG = {
 
 
 @many
-@given(CHOICES)
 def test_a_json_config_is_a_config_or_refused(tmp_path_factory, choices):
     path = tmp_path_factory.getbasetemp() / "config.json"
     path.write_bytes(a_line(choices, CONFIG))
@@ -108,7 +104,6 @@ QUESTIONS = {
 
 
 @many
-@given(CHOICES)
 def test_lines_are_questions_or_refused(tmp_path_factory, choices):
     folder, task = tmp_path_factory.getbasetemp(), choices.of(list(TASKS.values()))
     lines = [a_line(choices, QUESTIONS) for _ in range(choices.below(3))]
@@ -128,7 +123,6 @@ MANIFEST = {
 
 
 @many
-@given(CHOICES)
 def test_a_manifest_names_files_beside_it_or_is_refused(tmp_path_factory, choices):
     folder = tmp_path_factory.getbasetemp()
     file = choices.of(["test.jsonl", "/a", "../a", "a/..", "..", "a\\b", "\0", "a/b"])
@@ -150,7 +144,6 @@ def table(tmp_path_factory):
 
 
 @many
-@given(CHOICES)
 def test_a_table_is_documents_or_refused(table, tmp_path_factory, choices):
     path = tmp_path_factory.getbasetemp() / "table.parquet"
     path.write_bytes(choices.changed(table))
@@ -172,7 +165,6 @@ def store(tmp_path_factory):
 
 
 @many
-@given(CHOICES)
 def test_a_packing_index_is_right_or_refused(store, choices):
     corpus, index, whole = store
     content = choices.changed(whole)
@@ -188,7 +180,6 @@ def test_a_packing_index_is_right_or_refused(store, choices):
 
 
 @many
-@given(CHOICES)
 def test_checksums_are_read_or_reported(tmp_path_factory, choices):
     folder = tmp_path_factory.getbasetemp()
     given = {"schema_version": 1, "files": {"a": {"bytes": 3, "sha256": "0" * 64}}}

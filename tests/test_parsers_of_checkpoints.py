@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzzing import CHOICES, many
-from hypothesis import given
+from fuzzing import many
 
 from rope_lab.data.tokenizers import HuggingFaceTokenizer, SentencePieceTokenizer
 from rope_lab.interop.families import FAMILIES, read_config
@@ -56,7 +55,6 @@ def refused_or_sound(path):
 
 
 @many
-@given(CHOICES)
 def test_safetensors_are_sound_or_refused(tmp_path_factory, choices):
     path = tmp_path_factory.getbasetemp() / "x.safetensors"
     header = choices.spoilt(TENSORS) if choices.below(8) else choices.plain()
@@ -99,7 +97,6 @@ def test_headers_that_are_too_long_twice_the_same_or_too_deep_are_refused(tmp_pa
 
 
 @many
-@given(CHOICES)
 def test_an_index_of_shards_is_right_or_refused(tmp_path_factory, choices):
     folder = tmp_path_factory.getbasetemp() / "shards"
     folder.mkdir(exist_ok=True)
@@ -150,7 +147,6 @@ SCALINGS = [
 
 
 @many
-@given(CHOICES)
 def test_a_config_describes_a_model_or_is_refused(tmp_path_factory, choices):
     path = tmp_path_factory.getbasetemp() / "config.json"
     name = choices.of(list(FAMILIES))
@@ -204,7 +200,6 @@ def gguf_file(tmp_path_factory):
 
 
 @many
-@given(CHOICES)
 def test_a_gguf_file_is_sound_or_refused(gguf_file, choices):
     path, content = gguf_file
     path.write_bytes(choices.changed(content))
@@ -284,7 +279,6 @@ def llama2c_file(tmp_path_factory):
 
 
 @many
-@given(CHOICES)
 def test_a_llama2c_file_is_sound_or_refused(llama2c_file, choices):
     path, content, vocabulary = llama2c_file
     if choices.below(2):
@@ -356,7 +350,6 @@ BPE = {
 
 
 @many
-@given(CHOICES)
 def test_a_tokenizer_json_is_read_or_refused(choices):
     content = json.dumps(choices.spoilt(BPE)).encode()
     content = content if choices.below(3) else choices.changed(content)
@@ -371,7 +364,6 @@ MODEL = model_content(PIECES, [-1.0 * n for n in range(7)], [2, 3, 3, 1, 1, 1, 1
 
 
 @many
-@given(CHOICES)
 def test_a_sentencepiece_model_is_read_or_refused(choices):
     with contextlib.suppress(ValueError):
         tokenizer = SentencePieceTokenizer(Path("x"), content=choices.changed(MODEL))

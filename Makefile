@@ -81,8 +81,8 @@ lock: $(TOOLS)/.has-tools
 		sh requirements/lock.sh $(TOOLS)/bin/uv $$version || exit 1; done
 
 audit: $(TOOLS)/.has-tools
-	for file in requirements/py3??.txt requirements/*-parity.txt; do \
-		$(TOOLS)/bin/pip-audit --disable-pip --no-deps -r $$file || exit 1; done
+	for file in requirements/py3??.txt requirements/*-parity.txt requirements/*-libtpu.txt; do \
+		$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r $$file || exit 1; done
 
 clean:
 	rm -rf .venv .venv-oldest $(TOOLS) .venv-py3* build dist *.egg-info

@@ -123,7 +123,7 @@ def train_run(
     if progress is not None:
         progress.message(describe)
         config = {k: v for k, v in meta["config"].items() if k != "started_from"}
-        describe_run(workdir, experiment, config, mesh)
+        describe_run(workdir, experiment, config, meta["data"], mesh)
     evaluate = make_validation(graphdef, logic, source, validation, mesh)
     start = created(lambda p: init_state(p, optimizer, training, seed), mesh, params)
     kept = training.keep_checkpoints, training.keep_every, training.keep_best

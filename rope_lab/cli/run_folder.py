@@ -1,7 +1,9 @@
 """What a run's folder says of itself, so that anyone can repeat it.
 
 config.json   the whole configuration; `--config=config.json` takes it
-run.json      each sitting: command, commit, versions, machine, mesh, processes
+run.json      each sitting: command, and the folder it was given in, from which relative
+              paths of the config lead; commit, versions, machine, mesh, processes;
+              checksums of corpus and tokenizer
 """
 
 from __future__ import annotations
@@ -24,9 +26,17 @@ SCHEMA_VERSION = 1
 
 
 def describe_run(
-    workdir: Path, experiment: str, config: dict[str, Any], mesh: Mesh
+    workdir: Path,
+    experiment: str,
+    config: dict[str, Any],
+    data: dict[str, str],
+    mesh: Mesh,
 ) -> None:
-    """Writes config.json, and adds this sitting to run.json."""
+    """Writes config.json, and adds this sitting to run.json.
+
+    Args:
+      data: checksums of what is trained on, as `run_meta` has them.
+    """
     workdir.mkdir(parents=True, exist_ok=True)
     _write(workdir / CONFIG, config)
     path = workdir / RUN
@@ -35,6 +45,8 @@ def describe_run(
         {
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "command": shlex.join(sys.argv),
+            "folder": os.getcwd(),
+            "data": data,
             "commit": commit(),
             "versions": describe_versions(),
             "machine": describe_machine(),

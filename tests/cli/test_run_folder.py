@@ -22,20 +22,29 @@ def pretrain(config, workdir, *more):
 
 
 def test_a_copied_folder_repeats_its_losses_and_says_where_it_was_made(
-    settings, write_config, tmp_path
+    settings, write_config, corpus, tmp_path, monkeypatch
 ):
+    monkeypatch.chdir(corpus.parent)
+    settings["data"]["corpus"] = corpus.name  # relative, as users have it
     pretrain(write_config(settings), tmp_path / "run", "--config.data.seed=3")
     copy = shutil.copytree(tmp_path / "run", tmp_path / "elsewhere" / "copy")
     record = json.loads((copy / "run.json").read_text())
     (sitting,) = record["sittings"]
     assert sitting["mesh"] == {"data": 1, "fsdp": 1, "tensor": 1, "context": 1}
     assert set(sitting) > {"command", "commit", "versions", "machine", "processes"}
-    assert json.loads((copy / "config.json").read_text())["data"]["seed"] == 3
+    config = json.loads((copy / "config.json").read_text())
+    assert config["data"]["seed"] == 3
     command = record["repeat"].split()
     assert command[0] == "python"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    again = [sys.executable, *command[1:]]
+    # The data lies where the record says, and is prepared anew.
+    place = Path(sitting["folder"]) / config["data"]["corpus"]
+    again = [sys.executable, *command[1:], f"--config.data.corpus={place}"]
+    again += [f"--config.data.data_dir={tmp_path / 'fresh'}"]
     subprocess.run(again, cwd=copy, env=environment, check=True, capture_output=True)
+    (repetition,) = json.loads((copy / "again" / "run.json").read_text())["sittings"]
+    assert repetition["data"] == sitting["data"]
+    assert repetition["folder"] == str(copy)
     rows, repeated = (read_metrics(path) for path in (copy, copy / "again"))
     assert [row["step"] for row in rows] == [row["step"] for row in repeated]
     for name in ("loss", "eval/loss", "grad_norm"):

@@ -135,7 +135,7 @@ def read_manifest(path: Path) -> Manifest:
         or set(columns) != {"text"}
     ):
         raise ValueError(
-            f"{path}: expected texts, at least one split and columns like "
+            f"{path}: expected at least one split and columns like "
             f'{{"text": "input"}}, got {splits} and {columns}'
         )
     for name in (values["name"], *splits, *splits.values()):

@@ -82,7 +82,7 @@ class LevalTask:
     questions: int
 
 
-_KEYS = ("input", "instructions", "outputs")
+_KEYS = {"input": str, "instructions": list, "outputs": list}
 _ANSWER = "\nAnswer:"
 _BEHIND = "{document}\n\n{instruction}"
 TASKS = {
@@ -151,13 +151,13 @@ def load_task(folder: Path, task: LevalTask) -> LevalData | None:
 def _questions(line: bytes, place: str, task: LevalTask) -> list[Question]:
     record = parse_json(line, place)
     given = record if isinstance(record, dict) else {}
-    document, instructions, outputs = (given.get(key) for key in _KEYS)
-    lists = isinstance(instructions, list) and isinstance(outputs, list)
-    if not lists or not isinstance(document, str):
-        raise ValueError(
-            f"{place} has no {', '.join(_KEYS)}; a line of L-Eval is an object with a "
-            "text and two lists of texts"
-        )
+    for key, kind in _KEYS.items():
+        if not isinstance(given.get(key), kind):
+            raise ValueError(
+                f"{place} has no {key!r} that is a {kind.__name__}; a line of L-Eval "
+                "is an object with input, instructions and outputs"
+            )
+    document, instructions, outputs = (given[key] for key in _KEYS)
     if len(instructions) != len(outputs) or not all(
         isinstance(text, str) and _is_text(text)
         for text in (document, *instructions, *outputs)

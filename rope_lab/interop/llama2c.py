@@ -181,7 +181,8 @@ def read_tokenizer(path: Path, model: ModelConfig) -> SentencePieceTokenizer:
 
 def _pieces(path: Path) -> tuple[list[str], list[float]]:
     content, place = path.read_bytes(), 4
-    pieces, scores = [], []
+    pieces: list[str] = []
+    scores: list[float] = []
     try:
         while place < len(content):
             score, length = struct.unpack_from("<fi", content, place)

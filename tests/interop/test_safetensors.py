@@ -78,5 +78,5 @@ def test_quantized_weights_are_refused_by_dtype(path):
 
 def test_another_file_is_refused(tmp_path):
     (tmp_path / "z").write_bytes((9).to_bytes(8, "little") + b"[1, 2, 3]")
-    with pytest.raises(ValueError, match="its header is not read"):
+    with pytest.raises(ValueError, match="its header is no object"):
         read_header(tmp_path / "z")

@@ -92,7 +92,10 @@ def refusal(q_BTHD, k_BSKD, v_BSKC, logic) -> str | None:
     """Why `gpu` does not take this call, or None."""
     platform = target_platform()
     if platform not in ("gpu", "cuda"):
-        return f"needs a GPU; this process runs on {platform}"
+        return (
+            f"needs a GPU; this process runs on {platform}: leave it 'auto', "
+            "or install the extra gpu"
+        )
     capability = str(getattr(jax.devices()[0], "compute_capability", "unknown"))
     if not re.fullmatch(r"\d+(\.\d+)?", capability) or float(capability) < OLDEST:
         return (

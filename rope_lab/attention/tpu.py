@@ -64,7 +64,10 @@ def refusal(q_BTHD, k_BSKD, v_BSKC, logic) -> str | None:
     """Why `tpu` does not take this call, or None."""
     platform = target_platform()
     if platform != "tpu":
-        return f"needs a TPU; this process runs on {platform}"
+        return (
+            f"needs a TPU; this process runs on {platform}: leave it 'auto', "
+            "or install the extra tpu"
+        )
     dim = max(q_BTHD.shape[-1], v_BSKC.shape[-1])
     if dim > WIDEST:
         return f"tiles of head dims up to {WIDEST} fit into VMEM, got {dim}"

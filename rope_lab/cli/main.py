@@ -20,6 +20,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from rope_lab.cli import many_processes
+from rope_lab.cli.advice import advice, is_no_accelerator
 from rope_lab.cli.commands import COMMANDS
 from rope_lab.cli.json_config import take_json_config
 from rope_lab.logic.options import hint
@@ -129,7 +130,7 @@ def run_experiment(name: str, argv: Sequence[str] | None = None) -> None:
     except Exception as error:
         if with_traceback:
             traceback.print_exc()
-        _end(error)
+        _end(error, values.workdir if values.is_parsed() else None)
 
 
 def _dry_run(name: str, config: Any) -> None:
@@ -225,14 +226,14 @@ def _read_flags(values: flags.FlagValues, argv: Sequence[str]) -> Sequence[str]:
     return rest
 
 
-def _end(error: Exception) -> NoReturn:
+def _end(error: Exception, workdir: str | None = None) -> NoReturn:
     """One line and the status for what is known to happen; raises anything else."""
     from rope_lab.training import TrainingDiverged
 
     if isinstance(error, (*_WRONG_INPUT, *_WRONG_PATH)):
         _fail(str(error))
-    if isinstance(error, (OSError, TrainingDiverged)):
-        _fail(str(error), status=1)
+    if isinstance(error, (OSError, TrainingDiverged)) or is_no_accelerator(error):
+        _fail(advice(error, workdir), status=1)
     raise error
 
 

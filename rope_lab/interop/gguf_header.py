@@ -1,9 +1,9 @@
 """The header of a GGUF file: values by key, and where every tensor lies.
 
 The package `gguf` has a reader, too, which believes the counts and lengths of a file
-before it looks whether there are as many bytes: one of 24 bytes can keep it busy until
-the memory is full. Here nothing is read or made that the file has not got. Format:
-ggml-org/ggml, docs/gguf.md, versions 2 and 3, little endian.
+before it looks whether there are as many bytes: one of 49 bytes keeps it busy for
+minutes, while its lists grow. Here nothing is read or made that the file has not got.
+Format: ggml-org/ggml, docs/gguf.md, versions 2 and 3, little endian.
 """
 
 from __future__ import annotations

@@ -19,12 +19,14 @@ WORKERS ?= 2
 PYTEST ?=
 BENCH ?=
 CASES ?= 100000
+NOTEBOOKS ?=
 # requirements/py311, say: exactly these versions, by hash. Empty: the newest that fit.
 LOCK ?=
 LOCKED := $(PIP) --no-deps --require-hashes
 TOOLS := .venv-tools
 
-.PHONY: help demo test test-oldest test-parity fuzz bench docs lint lock audit clean
+.PHONY: help demo test test-oldest test-parity fuzz bench docs notebooks \
+	lint lock audit clean
 
 help:
 	@echo "make demo    pretrain, extend eightfold, measure; writes $(DEMO)/report.html"
@@ -34,6 +36,7 @@ help:
 	@echo "make fuzz    give the readers of files 100,000 broken ones (CASES=...)"
 	@echo "make bench   time attention beside its peers (BENCH='--full' goes to 131072)"
 	@echo "make docs    build the site into build/site, every warning an error"
+	@echo "make notebooks  run colab/*.ipynb, keep their pictures (NOTEBOOKS='1_see*')"
 	@echo "make lint    run ruff, and mypy over rope_lab"
 	@echo "make lock    renew requirements/: what CI installs, by version and hash"
 	@echo "make audit   look up known vulnerabilities of what is locked"
@@ -70,6 +73,10 @@ docs: $(VENV)/.has-docs
 	JAX_PLATFORMS=cpu $(RUN) -m sphinx -W --keep-going -q -E -b html docs build/site
 	$(RUN) docs/check_links.py build/site
 	@echo "Open build/site/index.html"
+
+# Each takes a minute or two; first the .ipynb files are made anew from the plain text.
+notebooks: $(VENV)/.has-test
+	$(RUN) -m colab.execute $(NOTEBOOKS)
 
 lint: $(VENV)/.has-test
 	$(RUN) -m ruff check .

@@ -104,6 +104,7 @@ def wavelengths(
         )  # fmt: skip
         for axes in (above, below):
             axes.axvline(critical - 0.5, color=GREY, ls=":", lw=1.2)
+        below.margins(y=0.25)  # room for the words above the points
         below.text(
             critical - 0.3, 0.97, f"critical dimension {critical}",
             transform=below.get_xaxis_transform(), va="top",

@@ -135,7 +135,7 @@ def nan_in_a_batch(bench: Bench, kills: int, rng: random.Random) -> Outcome:
 
 def damaged_data(bench: Bench, kills: int, rng: random.Random) -> Outcome:
     """The run says what to remove; without it, it is prepared anew."""
-    job = bench.job("data")
+    job = bench.job("damaged_data")
     bench.undisturbed()  # prepares the data
     (file,) = (bench.folder / "data" / "tokens").glob("*/tokens.bin")
     _flip(file, rng)

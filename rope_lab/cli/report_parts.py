@@ -22,6 +22,7 @@ def document(title: str, body: str, style: str = "") -> str:
 
 
 def bullets(sentences: Iterable[str]) -> str:
+    """A list of sentences, which are text and not HTML."""
     return f"<ul>{''.join(f'<li>{escape(s)}</li>' for s in sentences)}</ul>"
 
 
@@ -54,12 +55,14 @@ def definition(value: Any) -> str:
 
 
 def plain(value: Any) -> str:
+    """A value as escaped text: short numbers, lists with commas."""
     if isinstance(value, (list, tuple)):
         return ", ".join(plain(inner) for inner in value)
     return escape(f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def inlined(path: Path) -> str:
+    """A PNG as an address that holds it, so that the page needs no other file."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 

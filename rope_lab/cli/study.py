@@ -80,6 +80,11 @@ def study(config: StudyConfig, workdir: str | Path) -> Results:
 
 
 def study_model(config: StudyConfig, one: TrainedConfig, workdir: Path) -> _Model:
+    """How one model of a study is trained, in a folder of workdir, and measured.
+
+    Raises:
+      ValueError: a section that means nothing here or is wrong; names the model.
+    """
     where = f"config.trained[{one.label!r}]"
     folder = workdir / _slug(one.label)
     training = dataclasses.asdict(config.training) | one.training

@@ -156,6 +156,7 @@ class StudyConfig:
     trained: list[TrainedConfig]  # in the order of the table; the first is its baseline
     extrapolate: dict[str, Any]  # `ExtrapolateConfig` without models and encodings
     page: str | None = None  # folder of the page; None: workdir/page
+    earlier: str | None = None  # results.json whose models are not trained again
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

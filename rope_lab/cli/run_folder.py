@@ -57,6 +57,11 @@ def describe_run(
     _write(path, record)
 
 
+def first_commit(workdir: Path) -> str | None:
+    """Of the code that the run in this folder was begun with."""
+    return json.loads((workdir / RUN).read_text())["sittings"][0]["commit"]
+
+
 def _fresh(experiment: str) -> dict[str, Any]:
     repeat = f"python -m experiments.{experiment} --config={CONFIG} --workdir=again"
     return {"schema_version": SCHEMA_VERSION, "repeat": repeat, "sittings": []}

@@ -4,7 +4,8 @@
 
 The workdir holds a folder per trained model, with its checkpoints and, row by row, its
 results.json; and page/, written anew after each model: README.md, results.json of all
-models, and pictures. The same command continues what a killed one left.
+models, and pictures. The same command continues what a killed one left; where the
+workdir is gone, `--config.earlier=PAGE/results.json` goes on from a page.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from rope_lab.cli.config import (
 )
 from rope_lab.cli.extrapolate import PRETRAINED, check_encodings, extrapolate
 from rope_lab.cli.pretrain import pretrain
+from rope_lab.cli.run_folder import first_commit
+from rope_lab.cli.sittings import Kept, kept_models
 from rope_lab.cli.study_page import write_page
 from rope_lab.cli.table import print_table
 from rope_lab.data import PackedSequences, packed_sequences
@@ -59,8 +62,11 @@ def study(config: StudyConfig, workdir: str | Path) -> Results:
     workdir = Path(workdir)
     models = [study_model(config, one, workdir) for one in config.trained]
     _check(models)
+    kept = _kept(config, models)
     diverged: dict[str, str] = {}
     for number, model in enumerate(models, start=1):
+        if model.label in kept:
+            continue
         place, before = f"{number}/{len(models)}", _labels(model)
         try:
             with record.phase(workdir, f"{place} train {model.label}"):
@@ -72,8 +78,8 @@ def study(config: StudyConfig, workdir: str | Path) -> Results:
         with record.phase(workdir, f"{place} measure {model.label}"):
             extrapolate(model.measuring, model.folder)
         if number < len(models) and _labels(model) != before:
-            _report(config, models, workdir, diverged)
-    results = _report(config, models, workdir, diverged)
+            _report(config, models, workdir, kept, diverged)
+    results = _report(config, models, workdir, kept, diverged)
     print_table(results)
     print(f"\n{_page(config, workdir) / 'README.md'}")
     return results
@@ -128,16 +134,31 @@ def _check(models: list[_Model]) -> None:
         check_encodings(model.measuring, model_config, model.training.data.length)
 
 
-def _report(config, models, workdir: Path, diverged: dict[str, str]) -> Results:
+def _kept(config: StudyConfig, models: list[_Model]) -> dict[str, Kept]:
+    """Models of an earlier sitting, but for those that have a folder here."""
+    if config.earlier is None:
+        return {}
+    elsewhere = [model for model in models if not model.folder.exists()]
+    return kept_models(config.earlier, elsewhere, packed_sequences(config.data))
+
+
+def _report(
+    config: StudyConfig,
+    models: list[_Model],
+    workdir: Path,
+    kept: dict[str, Kept],
+    diverged: dict[str, str],
+) -> Results:
     """Combined results and page of what is measured by now."""
-    parts = {
-        model.label: load_results(model.folder / RESULTS)
-        for model in models
-        if (model.folder / RESULTS).exists()
-    }
+    parts = {}
+    for model in models:
+        if model.label in kept:
+            parts[model.label] = kept[model.label].table
+        elif (model.folder / RESULTS).exists():
+            parts[model.label] = load_results(model.folder / RESULTS)
     results = combine(parts)
     measured = [model for model in models if model.label in parts]
-    results["run"] = _describe_run(config, models, measured, workdir)
+    results["run"] = _describe_run(config, models, measured, workdir, kept)
     results["run"]["missing"] = diverged
     folder = _page(config, workdir)
     save_results(folder / RESULTS, results)
@@ -145,32 +166,38 @@ def _report(config, models, workdir: Path, diverged: dict[str, str]) -> Results:
     return results
 
 
-def _describe_run(config, models, measured, workdir: Path) -> dict[str, Any]:
+def _describe_run(config, models, measured, workdir: Path, kept) -> dict[str, Any]:
     """Everything a reader needs to judge and repeat the numbers."""
     source = packed_sequences(config.data)
+    seconds = [one.seconds for one in kept.values()] + [record.timings(workdir)]
     return {
         "title": config.title,
         "command": record.describe_command("extrapolate"),
         "commit": record.commit(),
-        "models": {model.label: _describe(model, source) for model in measured},
+        "models": {m.label: _describe(m, source, kept.get(m.label)) for m in measured},
         "planned": {
             row["label"]: model.label
             for model in models
             for row in model.measuring.encodings
         },
         "data": {**source.identity, "tokens per epoch": source.tokens_per_epoch},
-        "wall seconds": record.timings(workdir),
+        "wall seconds": {k: v for part in seconds for k, v in part.items()},
         "machine": record.describe_machine(),
         "versions": record.describe_versions(),
     }
 
 
-def _describe(model: _Model, source: PackedSequences) -> dict[str, Any]:
+def _describe(
+    model: _Model, source: PackedSequences, kept: Kept | None
+) -> dict[str, Any]:
     """What a model was trained on, for the caption."""
+    if kept is not None:
+        return kept.described
     training, data = model.training.training, model.training.data
     sequences, first = training.num_steps * data.batch_size, data.repeat_first
     repeated = first + max(sequences - first, 0) * data.repeat_fraction
     return {
+        "commit": first_commit(model.folder),
         "parameters": count_parameters(load_checkpoint(model.folder).params),
         "tokens": sequences * data.length,
         "epochs": round(max(sequences - first, 0) / source.sequences_per_epoch, 3),

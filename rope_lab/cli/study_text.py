@@ -212,10 +212,14 @@ def making(results: Results) -> list[str]:
     machine, data = run["machine"], run["data"]
     devices = ", ".join(sorted(set(machine["devices"])))
     seconds = sum(run["wall seconds"].values())
+    commits = dict.fromkeys(
+        model.get("commit", run["commit"]) for model in run["models"].values()
+    )
     return [
         f"```\n{run['command']}\n```",
-        f"Commit {run['commit']}; {machine['cores']} cores, {machine['architecture']}, "
-        f"JAX on {devices}; {seconds / 3600:.1f} hours in all. {_seeds(run)} Corpus "
+        f"Commit {', '.join(map(str, commits))}; {machine['cores']} cores, "
+        f"{machine['architecture']}, JAX on {devices}; {seconds / 3600:.1f} hours in "
+        f"all. {_seeds(run)} Corpus "
         f"{data['corpus']} ({data['corpus_checksum'][:12]}), "
         f"{data['tokens per epoch']:,} tokens per epoch. {_repeats(results)} "
         "Raw results: [results.json](results.json).",

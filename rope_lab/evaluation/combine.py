@@ -44,6 +44,20 @@ def combine(parts: Mapping[str, Results]) -> Results:
     }
 
 
+def split(results: Results) -> dict[str, Results]:
+    """The tables that `combine` made results of, by the label of their model."""
+    tables = {}
+    for number, label in enumerate(model_labels(results)):
+        table = of_model(results, label)
+        rows = [
+            row | {"label": "truncated"} if row["truncated"] else row
+            for row in table["rows"]
+        ]
+        context = results["context_use"] if number == 0 else None
+        tables[label] = {**table, "rows": rows, "context_use": context}
+    return tables
+
+
 def of_model(results: Results, model: str) -> Results:
     """The rows of one trained model, as a table of its own."""
     rows = [row for row in results["rows"] if row["model"] == model]

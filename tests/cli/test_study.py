@@ -47,8 +47,8 @@ def values(settings):
     }
 
 
-def run(config, workdir):
-    arguments = [f"--config={config}", f"--workdir={workdir}"]
+def run(config, workdir, *options):
+    arguments = [f"--config={config}", f"--workdir={workdir}", *options]
     run_experiment("extrapolate", ["extrapolate", *arguments])
 
 
@@ -87,6 +87,45 @@ def test_a_study_trains_measures_reports_and_resumes(
         path.unlink()
     write_page(workdir / "page", again)  # from the numbers alone
     assert sorted((workdir / "page").glob("*.png")) == pictures
+
+
+def test_a_page_is_enough_to_go_on_where_the_workdir_is_gone(
+    values, write_config, tmp_path, capsys
+):
+    run(write_config(values), tmp_path / "first")
+    page = tmp_path / "first" / "page" / "results.json"
+    before = load_results(page)
+    values["trained"][1]["training"] = {"num_steps": 3}
+    capsys.readouterr()
+    run(write_config(values), tmp_path / "again", f"--config.earlier={page}")
+    assert "NoPE: trained anew" in capsys.readouterr().err
+    assert not (tmp_path / "again" / "rope").exists()
+    after = load_results(tmp_path / "again" / "page" / "results.json")
+    kept, trained = (
+        [row for row in results["rows"] if row["model"] == "RoPE"]
+        for results in (before, after)
+    )
+    assert kept == trained and after["context_use"] == before["context_use"]
+    assert after["run"]["models"]["RoPE"] == before["run"]["models"]["RoPE"]
+    assert after["run"]["models"]["NoPE"]["tokens"] == 3 * 2 * 16
+    seconds = after["run"]["wall seconds"]
+    assert seconds["1/2 train RoPE"] == before["run"]["wall seconds"]["1/2 train RoPE"]
+    assert set(seconds) == set(before["run"]["wall seconds"])
+
+    values["trained"][0]["rows"][1]["scale"] = 8
+    capsys.readouterr()
+    run(write_config(values), tmp_path / "other", f"--config.earlier={page}")
+    assert "RoPE: trained anew" in (said := capsys.readouterr().err)
+    assert "another row 'PI'" in said
+
+
+def test_the_earlier_results_must_be_of_a_study(values, write_config, tmp_path, capsys):
+    other = tmp_path / "results.json"
+    other.write_text('{"schema_version": 1, "rows": []}')
+    with pytest.raises(SystemExit):
+        run(write_config(values), tmp_path / "study", f"--config.earlier={other}")
+    assert "is not the results.json of a study's page" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
 
 
 def test_a_diverging_model_is_named_with_the_reason_and_the_others_go_on(

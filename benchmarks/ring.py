@@ -68,7 +68,7 @@ def measure(shards: int) -> list[dict[str, Any]]:
     """One case for each encoding and order."""
     length = shards * TILES * TILE
     orders = {"in order": np.arange(length, dtype=np.int32)}
-    orders["zigzag"] = zigzag(length, shards)
+    orders["zigzag"] = zigzag(length, shards, TILE)
     cases, base = [], {}
     for name, logic in logics(length).items():
         for order, tokens in orders.items():

@@ -64,7 +64,7 @@ def run(case: str) -> dict[str, float]:
     arrays = [rng.normal(size=(B, PADDED, *s)).astype(np.float32) for s in shapes]
     segments = segments_of("packed" if "packed" in options else "")
     segments[T:] = 0
-    order = zigzag(PADDED, DEVICES)
+    order = zigzag(PADDED, DEVICES, tile=3)  # two rounds
     if "shuffled" in options:
         order = rng.permutation(PADDED)
     *qkv, weights = (x[:, order] for x in arrays)

@@ -5,16 +5,26 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int
 
+from rope_lab.attention.tiled import QUERY_TILE
 
-def zigzag(length: int, shards: int) -> Int[np.ndarray, " T"]:
+
+def zigzag(length: int, shards: int, tile: int = QUERY_TILE) -> Int[np.ndarray, " T"]:
     """Tokens in the order in which contiguous equal parts are the shards: int32[T].
 
-    Cut into 2 n chunks, shard d holds chunks d and 2n - 1 - d: one that sees little and
-    one that sees much. Then each shard has half of every other shard's keys to see, in
-    every step of the ring.
+    The sequence is dealt out in rounds of 2 n chunks, forth and back: shard d gets
+    chunks d and 2n - 1 - d of each, one that sees less and one that sees more. A chunk
+    is one tile where tiles fill the sequence, since every tile of a shard then has a
+    like one in every other: under causality, under a window of more than some tiles,
+    and within packed documents, shards have the same work in every step of the ring.
+    Otherwise there is one round.
 
     >>> zigzag(8, 2).tolist()
     [0, 1, 6, 7, 2, 3, 4, 5]
+    >>> zigzag(8, 2, tile=1).tolist()
+    [0, 3, 4, 7, 1, 2, 5, 6]
+
+    Args:
+      tile: tokens; those of `ring`.
 
     Raises:
       ValueError: a length that 2 * shards chunks do not divide; pad it by segment 0.
@@ -24,6 +34,8 @@ def zigzag(length: int, shards: int) -> Int[np.ndarray, " T"]:
             f"a sequence of {length} tokens has no {2 * shards} equal chunks for "
             f"{shards} shards; pad it by segment 0"
         )
-    chunks = np.arange(length, dtype=np.int32).reshape(2 * shards, -1)
+    chunk = length // (2 * shards)
+    rounds = 1 if chunk % tile else chunk // tile
+    tokens = np.arange(length, dtype=np.int32).reshape(rounds, 2 * shards, -1)
     pairs = [(d, 2 * shards - 1 - d) for d in range(shards)]
-    return chunks[np.array(pairs).ravel()].ravel()
+    return tokens[:, np.array(pairs)].swapaxes(0, 1).ravel()

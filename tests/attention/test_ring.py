@@ -69,18 +69,25 @@ def products(logic, order, shards, tile):
     return np.array([[met(mine, theirs) for theirs in parts] for mine in parts])
 
 
-def test_zigzag_gives_every_shard_the_same_work_and_rerope_no_more_than_rope():
-    shards, tile = 4, 8
+@pytest.mark.parametrize("shards", [2, 4])
+def test_zigzag_gives_every_shard_the_same_work_and_rerope_no_more_than_rope(shards):
+    tile = 8
     length = shards * 32 * tile
     rope = position_logic("rope", head_dim=8)
     plain = products(rope, np.arange(length, dtype=np.int32), shards, tile).sum(1)
-    assert plain.max() / plain.mean() > 1.5
-    even = products(rope, zigzag(length, shards), shards, tile)
+    assert plain.max() / plain.mean() > 1.4
+    order = zigzag(length, shards, tile)
+    even = products(rope, order, shards, tile)
     assert even.sum(1).max() / even.sum(1).mean() <= 1.01
     assert even.max() / even.mean() <= 1.1  # also within each step
     rerope = position_logic("rerope", head_dim=8, window=length // 4)
-    clipped = products(rerope, zigzag(length, shards), shards, tile)
+    clipped = products(rerope, order, shards, tile)
     assert even.sum() < clipped.sum() <= 1.05 * even.sum()
+    assert clipped.sum(1).max() / clipped.sum(1).mean() <= 1.01
+    for window in (length // 2, length // 4, length // 16, 4 * tile, tile // 2):
+        sliding = position_logic("rope", head_dim=8, sliding_window=window)
+        counts = products(sliding, order, shards, tile).sum(1)
+        assert counts.max() / counts.mean() <= 1.1
 
 
 def test_zigzag_holds_every_token_once_and_refuses_what_does_not_divide():
@@ -88,6 +95,12 @@ def test_zigzag_holds_every_token_once_and_refuses_what_does_not_divide():
     assert order.dtype == np.int32
     np.testing.assert_array_equal(np.sort(order), np.arange(48))
     np.testing.assert_array_equal(order[:12], [*range(6), *range(42, 48)])
+    order = zigzag(48, 4, tile=3)
+    np.testing.assert_array_equal(np.sort(order), np.arange(48))
+    np.testing.assert_array_equal(
+        order[:12], [0, 1, 2, 21, 22, 23, 24, 25, 26, 45, 46, 47]
+    )
+    np.testing.assert_array_equal(zigzag(48, 4, tile=4), zigzag(48, 4))
     with pytest.raises(ValueError, match="no 8 equal chunks for 4 shards; pad"):
         zigzag(44, 4)
 

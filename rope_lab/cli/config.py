@@ -97,7 +97,7 @@ class FinetuneConfig:
 class PlanConfig:
     """`rope-lab plan`: a run, and the TPU slice it would have."""
 
-    topology: str  # --topology: chip and shape of a slice, such as "v5p:4x4x4"
+    topology: str  # --topology: chip and shape of a slice, "v5p:4x4x4"; or "here"
     num_slices: int = 1  # --num_slices, which the data axis of the mesh joins
     output: str | None = None  # --output: file of the JSON record; its table beside it
     pretrain: PretrainConfig | None = None  # one of the two

@@ -7,6 +7,11 @@ The step that `pretrain` or `finetune` would run with this config is compiled ah
 time for the slice, from shapes alone: no parameter is made and no TPU is asked for.
 Prints a table, and writes it beside the JSON record where there is an --output. Needs
 libtpu (the extra `tpu`, on Linux). A step that does not fit is a result too.
+
+    rope-lab plan --config=configs/pretrain.py --topology=here
+
+Plans for the devices that are here, then takes the step on them with parameters and
+tokens drawn at random: the memory and the time that it took stand beside the plan's.
 """
 
 from __future__ import annotations
@@ -15,6 +20,8 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from rope_lab.cli.config import (
     FinetuneConfig,
@@ -26,7 +33,14 @@ from rope_lab.cli.specs import resolve
 from rope_lab.data.tokenizers import load_tokenizer
 from rope_lab.evaluation.results import save_results
 from rope_lab.model import ModelConfig, build_logic
-from rope_lab.planning import Work, make_plan, topology
+from rope_lab.planning import (
+    HERE,
+    Work,
+    local_topology,
+    make_plan,
+    measured,
+    topology,
+)
 from rope_lab.planning.page import page
 from rope_lab.planning.target import devices
 from rope_lab.training import check_fits, make_mesh
@@ -39,15 +53,22 @@ def plan(config: PlanConfig, workdir: str | Path | None = None) -> dict[str, Any
       ValueError: there is no such slice, a mesh that does not divide, a config that
         does not say the whole model; or libtpu is not installed.
     """
-    wanted = topology(config.topology, config.num_slices)
     run = config.finetune or config.pretrain
-    mesh = make_mesh(run.mesh, devices(wanted))
+    if config.topology == HERE:
+        wanted, there = local_topology(), jax.devices()
+    else:
+        wanted = topology(config.topology, config.num_slices)
+        there = devices(wanted)
+    mesh = make_mesh(run.mesh, there)
     model = _model(run)
     steps = run.training.accumulation_steps
     check_fits(mesh, model, run.data.batch_size, run.data.length, steps)
     logic = build_logic(_spec(run), model)
     size = run.data.batch_size, run.data.length
-    found = make_plan(Work(model, logic, run.training, *size, mesh), wanted)
+    work = Work(model, logic, run.training, *size, mesh)
+    found = make_plan(work, wanted)
+    if config.topology == HERE and found["fits"]:
+        found["measured"] = measured(work)
     found |= {"config": dataclasses.asdict(run), "commit": commit()}
     found |= {"versions": describe_versions()}
     text = page(found)

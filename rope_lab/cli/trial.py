@@ -8,7 +8,6 @@ and the time is taken to grow with their number.
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,8 +17,9 @@ import numpy as np
 
 from rope_lab.evaluation.positions import per_token
 from rope_lab.model import ModelConfig, count_parameters, init_model, model_structure
+from rope_lab.planning import made_up
 from rope_lab.training import TrainingConfig, init_state, make_optimizer
-from rope_lab.training.clock import training_flops
+from rope_lab.training.clock import device_memory, training_flops
 from rope_lab.training.step import make_train_step
 
 _CPU_FLOPS = 1e11  # of a trial
@@ -36,15 +36,7 @@ def step_seconds(
     """
     _check_size(model, logic)
     size = _tried(model, logic, length, batch, 1.0)
-    tokens = _tokens(model, size, length)
-    ones = np.ones((size, length), np.int32)
-    sequences = {
-        "inputs": tokens[:, :-1],
-        "targets": tokens[:, 1:],
-        "positions": np.tile(np.arange(length, dtype=np.int32), (size, 1)),
-        "segment_ids": ones,
-        "weights": ones.astype(np.float32),
-    }
+    sequences = made_up(size, length, model.vocab_size)
     training = dataclasses.replace(training, accumulation_steps=1)
     graphdef, params = init_model(model, 0, logic)
     optimizer = make_optimizer(training)
@@ -68,7 +60,8 @@ def window_seconds(model: ModelConfig, logic: Any, length: int) -> float:
     _check_size(model, logic)
     size = _tried(model, logic, length, 4, 1 / 3)
     graphdef, params = init_model(model, 0, logic)
-    tokens = _tokens(model, size, length)
+    sequences = made_up(size, length, model.vocab_size)
+    tokens = np.concatenate([sequences["inputs"], sequences["targets"][:, -1:]], 1)
     return _second_run(lambda: per_token(graphdef, params, tokens, logic, size)) / size
 
 
@@ -77,11 +70,6 @@ def _second_run(run: Callable[[], Any]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
-
-
-def _tokens(model: ModelConfig, size: int, length: int) -> np.ndarray:
-    rng = np.random.default_rng(0)
-    return rng.integers(model.vocab_size, size=(size, length + 1), dtype=np.int32)
 
 
 def _tried(model: ModelConfig, logic: Any, length: int, most: int, share: float) -> int:
@@ -95,17 +83,10 @@ def _tried(model: ModelConfig, logic: Any, length: int, most: int, share: float)
 
 def _check_size(model: ModelConfig, logic: Any) -> None:
     wanted = _BYTES * count_parameters(model_structure(model, logic)[1])
-    there = _memory()
+    there = device_memory()
     if wanted > there / 2:
         raise ValueError(
             f"a step needs at least {wanted / 1e9:.1f} GB for the parameters alone, "
             f"more than half of the {there / 1e9:.1f} GB here: `rope-lab plan` says "
             "what it needs of TPUs"
         )
-
-
-def _memory() -> float:
-    """Bytes of the first device, or of the machine where it does not tell."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return float(stats.get("bytes_limit", pages))

@@ -16,20 +16,20 @@ from rope_lab.training.clock import PEAK
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """One generation; bytes, and bytes a second."""
+    """One generation; bytes, and bytes a second, None where its maker states none."""
 
     name: str
     kind: str  # JAX's name of the device
     memory: int  # HBM
-    memory_bandwidth: float
-    link_bandwidth: float  # sent over all of a chip's links (ICI)
-    network_bandwidth: float  # sent to other slices (DCN)
+    memory_bandwidth: float | None
+    link_bandwidth: float | None  # sent over all of a chip's links (ICI)
+    network_bandwidth: float | None  # sent to other slices (DCN)
     slices: tuple[str, ...]  # topologies that exist, smallest first
 
     @property
-    def peak(self) -> float:
+    def peak(self) -> float | None:
         """Dense bfloat16 products, FLOP/s."""
-        return PEAK[self.kind]
+        return PEAK.get(self.kind)
 
 
 _FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
@@ -87,7 +87,7 @@ def topology(name: str, num_slices: int = 1) -> Topology:
     if chip not in CHIPS or not shape:
         raise ValueError(
             f"--topology={name}: give a chip of {', '.join(CHIPS)} and the shape of a "
-            "slice, such as v5p:4x4x4"
+            "slice, such as v5p:4x4x4; or here, for the devices of this machine"
         )
     return Topology(CHIPS[chip], shape, num_slices)
 

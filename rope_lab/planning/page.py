@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rope_lab.planning.chips import CHIPS, Chip
+from rope_lab.planning.chips import Chip
+from rope_lab.planning.here import HERE
 
 _GIB = 2**30
 _MEMORY = {
@@ -27,7 +28,7 @@ _PARTS = {
 
 def page(plan: dict[str, Any]) -> str:
     """Markdown, of one device and one step."""
-    chip = CHIPS[plan["topology"].partition(":")[0]]
+    chip = Chip(**plan["chip"])
     lines = [f"# {_title(plan)}", "", *_memory_table(plan, chip), ""]
     if not plan["fits"]:
         lines += [f"**Does not fit**: {plan['memory']['refusal']}", ""]
@@ -36,6 +37,8 @@ def page(plan: dict[str, Any]) -> str:
     if "seconds" in plan:
         lines += [*_work_table(plan, chip), "", *_exchange_table(plan), ""]
         lines += _notes(plan)
+    if "measured" in plan:
+        lines += ["", *_measured_table(plan, chip)]
     return "\n".join([*lines, "", *_chip_lines(chip), ""])
 
 
@@ -80,6 +83,38 @@ def _work_table(plan: dict[str, Any], chip: Chip) -> list[str]:
             f"{share:.0%} of the chip's peak are the model's FLOPs."]  # fmt: skip
 
 
+def _measured_table(plan: dict[str, Any], chip: Chip) -> list[str]:
+    """What the step took, beside the plan's figures."""
+    found, planned = plan["measured"], plan["memory"]["total"] / _GIB
+    lines = [
+        f"| tried here, {found['steps']} steps | planned | measured | ratio |",
+        "|---|---|---|---|",
+    ]
+    if found["peak_memory"] is None:
+        lines.append(f"| GiB of a device | {planned:.2f} | keeps no statistics | |")
+    else:
+        peak = found["peak_memory"] / _GIB
+        lines.append(
+            f"| GiB of a device | {planned:.2f} | {peak:.2f} | {peak / planned:.2f} |"
+        )
+    seconds = found["seconds"]
+    if "seconds" in plan:
+        least = plan["seconds"]["step"]
+        lines.append(
+            f"| seconds of a step | {least:.4f} at least | {seconds:.4f} | "
+            f"{seconds / least:.2f} |"
+        )
+        share = plan["model_flops"] / seconds / (chip.peak or 1)
+        return [*lines, "", f"{share:.0%} of the device's peak are the model's FLOPs."]
+    rate = plan["model_flops"] / seconds / 1e9
+    return [
+        *lines,
+        f"| seconds of a step | no numbers of this device | {seconds:.4f} | |",
+        "",
+        f"{rate:.1f} GFLOP/s of the model on each device.",
+    ]
+
+
 def _exchange_table(plan: dict[str, Any]) -> list[str]:
     lines = ["| exchange | where | times | GB sent |", "|---|---|---|---|"]
     for one in plan["collectives"]:
@@ -105,14 +140,22 @@ def _notes(plan: dict[str, Any]) -> list[str]:
 
 
 def _chip_lines(chip: Chip) -> list[str]:
+    if chip.memory_bandwidth is None:
+        return [f"{chip.kind}: no speeds are known of this kind of device."]
+    here = chip.name == HERE
+    name, source = (
+        (chip.kind, "nvidia.com")
+        if here
+        else (chip.name, f"cloud.google.com/tpu/docs/{chip.name}")
+    )
     return [
-        f"{chip.name}: {chip.peak / 1e12:.0f} TFLOP/s in bfloat16, "
+        f"{name}: {chip.peak / 1e12:.0f} TFLOP/s in bfloat16, "
         f"{chip.memory / _GIB:.0f} GiB at {chip.memory_bandwidth / 1e9:.0f} GB/s, "
         f"sends {chip.link_bandwidth / 1e9:.0f} GB/s over its links and "
         f"{chip.network_bandwidth / 1e9:.3g} GB/s to other slices "
-        f"(cloud.google.com/tpu/docs/{chip.name}).",
+        f"({source}).",
         "Seconds are bounds from these numbers, every part at its peak and all of them "
-        "side by side; nothing was measured.",
+        f"side by side{'' if here else '; nothing was measured'}.",
     ]
 
 

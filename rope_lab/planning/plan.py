@@ -11,8 +11,10 @@ from rope_lab.planning.compiled import Compiled, Held, Work, compiled, held, sli
 from rope_lab.planning.hlo import parse
 from rope_lab.planning.memory_traffic import memory_traffic
 from rope_lab.planning.roofline import roofline
+from rope_lab.training.clock import training_flops
 
 SCHEMA_VERSION = 1
+_KERNELS = "tpu_custom_call", "__gpu$xla.gpu.triton", "mosaic_gpu"  # of Pallas
 
 
 def make_plan(work: Work, topology: Topology) -> dict[str, Any]:
@@ -26,6 +28,7 @@ def make_plan(work: Work, topology: Topology) -> dict[str, Any]:
         "topology": topology.name,
         "num_slices": topology.num_slices,
         "chips": topology.chips,
+        "chip": dataclasses.asdict(topology.chip),
         "mesh": dict(work.mesh.shape),
         "batch_size": work.batch_size,
         "length": work.length,
@@ -116,30 +119,30 @@ def _compilation(program: Compiled) -> dict[str, float]:
     }
 
 
-def _running(work: Work, topology: Topology, resident: Held, text: str):
-    program = parse(text)
-    traffic = collectives(program, slices_of(work.mesh))
+def _running(
+    work: Work, topology: Topology, resident: Held, text: str
+) -> dict[str, Any]:
     tokens = work.batch_size * work.length / topology.chips
-    moved = memory_traffic(program)
-    needs = roofline(
-        topology.chip,
-        work.model,
-        resident.count,
-        work.length,
-        tokens,
-        moved,
-        traffic,
-    )
-    kernels = text.count('custom_call_target="tpu_custom_call"')
-    return {
+    kernels = any(f'custom_call_target="{name}' in text for name in _KERNELS)
+    flops = training_flops(work.model, resident.count, work.length) * tokens
+    found = {
         "attention": "kernels" if kernels else "tiled",
         "tokens": tokens,
-        "model_flops": needs.model_flops,
+        "model_flops": flops,
+    }
+    if topology.chip.memory_bandwidth is None:  # no numbers to make seconds from
+        return found
+    program = parse(text)
+    traffic = collectives(program, slices_of(work.mesh))
+    moved = memory_traffic(program)
+    needs = roofline(
+        topology.chip, work.model, resident.count, work.length, tokens, moved, traffic
+    )
+    return found | {
         "memory_traffic": moved,
         "collectives": [dataclasses.asdict(one) for one in traffic],
         "loops_of_unknown_length": program.unknown_loops(),
         "seconds": {**needs.parts, "step": needs.seconds},
         "bottleneck": needs.bottleneck,
-        "model_flops_utilisation": needs.model_flops
-        / (needs.seconds * topology.chip.peak),
+        "model_flops_utilisation": flops / (needs.seconds * topology.chip.peak),
     }

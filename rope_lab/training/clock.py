@@ -1,6 +1,7 @@
 """Where the time of a run goes, and how much of a device it uses."""
 
 import contextlib
+import os
 import resource
 import sys
 import time
@@ -92,6 +93,13 @@ def training_flops(model: ModelConfig, parameters: int, length: int) -> float:
     pairs = (length + 1) / 2
     heads = model.num_layers * model.num_heads * (model.head_dim + model.value_dim)
     return 3.0 * (2 * (parameters - looked_up) + 2 * heads * pairs)
+
+
+def device_memory() -> int:
+    """Bytes of the first device; its share of the machine's where it does not tell."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(stats.get("bytes_limit", machine // jax.local_device_count()))
 
 
 def memory_peak() -> float:

@@ -114,6 +114,41 @@ def test_slices_are_joined_by_the_data_axis_alone(compiler):
     assert "mesh.data is 2, which does not divide by the 4 slices" in done.stderr
 
 
+@pytest.fixture
+def planned_here(run_values, tmp_path):
+    """The record of a step that is tried on this machine."""
+    run_values["model"] |= {"num_layers": 1, "width": 32, "ff_width": 32}
+    run_values["data"] |= {"length": 64, "batch_size": 2}
+    run_values["mesh"] = {}
+    config, output = write(tmp_path / "config.json", run_values), tmp_path / "plan.json"
+    run_experiment("plan", ["plan", config, "--topology=here", f"--output={output}"])
+    return json.loads(output.read_text())
+
+
+def test_here_the_step_is_tried_and_stands_beside_its_plan(planned_here):
+    found = planned_here
+    assert found["fits"] and found["chips"] == 1
+    assert found["measured"]["seconds"] > 0
+    assert found["measured"]["peak_memory"] is None  # CPUs keep no statistics
+    state = found["memory"]["parameters"] + found["memory"]["optimizer"]
+    assert state <= found["memory"]["arguments"] < found["memory"]["total"]
+    assert "keeps no statistics" in page(found)
+    # As a GPU would have it: twice the memory and a tenth of its peak.
+    found["chip"] |= {"kind": "NVIDIA H200", "memory_bandwidth": 4800e9}
+    found["chip"] |= {"link_bandwidth": 450e9, "network_bandwidth": 50e9}
+    found |= {"memory_traffic": 4.8e9, "collectives": [], "bottleneck": "memory"}
+    found |= {"seconds": dict.fromkeys(["compute", "links", "network"], 0.0)}
+    found["seconds"] |= {"memory": 0.001, "step": 0.001}
+    found |= {"model_flops": 989e9, "model_flops_utilisation": 1.0}
+    found |= {"loops_of_unknown_length": 0}
+    found["memory"]["total"] = GIB
+    found["measured"] = {"steps": 5, "seconds": 0.01, "peak_memory": 2 * GIB}
+    said = page(found)
+    assert "| GiB of a device | 1.00 | 2.00 | 2.00 |" in said
+    assert "| seconds of a step | 0.0010 at least | 0.0100 | 10.00 |" in said
+    assert "10% of the device's peak" in said
+
+
 @pytest.mark.parametrize(
     ("topology", "message"),
     [

@@ -110,7 +110,7 @@ def test_what_cannot_be_estimated_is_said(clocked, capsys):
 
 
 def test_a_model_too_large_to_be_tried_is_not_tried(monkeypatch, capsys):
-    monkeypatch.setattr(trial, "_memory", lambda: 1e6)
+    monkeypatch.setattr(trial, "device_memory", lambda: 1e6)
     dry_run.dry_run(config_of("pretrain", "pretrain"))
     assert "No estimate: a step needs at least" in capsys.readouterr().out
 

@@ -17,7 +17,7 @@ ROOMS = {
     "rope_lab.training": "training: from batches to parameters",
     "rope_lab.evaluation": "evaluation: numbers with intervals",
     "rope_lab.interop": "interop: checkpoints of others",
-    "rope_lab.planning": "planning: steps on chips that are not here",
+    "rope_lab.planning": "planning: what a step needs of chips",
     "rope_lab.plots": "plots: pictures",
 }
 

@@ -34,13 +34,13 @@ from rope_lab.data.tokenizers import load_tokenizer
 from rope_lab.evaluation.results import save_results
 from rope_lab.model import ModelConfig, build_logic
 from rope_lab.planning import (
-    HERE,
     Work,
     local_topology,
     make_plan,
     measured,
     topology,
 )
+from rope_lab.planning.here import HERE
 from rope_lab.planning.page import page
 from rope_lab.planning.target import devices
 from rope_lab.training import check_fits, make_mesh

@@ -2,12 +2,11 @@
 
 from rope_lab.planning.chips import CHIPS, Topology, topology
 from rope_lab.planning.compiled import Work
-from rope_lab.planning.here import HERE, local_topology, made_up, measured
+from rope_lab.planning.here import local_topology, made_up, measured
 from rope_lab.planning.plan import make_plan
 
 __all__ = [
     "CHIPS",
-    "HERE",
     "Topology",
     "Work",
     "local_topology",

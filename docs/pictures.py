@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rope_lab import plots, position_logic, relative_positions, rotary
+from rope_lab.evaluation import load_results
 
 HEAD_DIM = 64
 TRAINED = 64  # tokens
@@ -11,7 +12,7 @@ SCALE = LENGTH // TRAINED
 
 
 def write_pictures(folder: Path) -> None:
-    """Writes matrices, wavelengths and feature gaps, for light and dark pages."""
+    """Writes the pictures, each for light and for dark pages."""
     plots.relative_position_matrices(matrices(), TRAINED, folder / "matrices.png")
     plots.wavelengths(frequencies(), TRAINED, folder / "wavelengths.png")
     gaps = {
@@ -20,6 +21,8 @@ def write_pictures(folder: Path) -> None:
     }
     critical = rotary.critical_dimension(rotary.rope(HEAD_DIM), TRAINED)
     plots.feature_gaps(gaps, folder / "gaps.png", critical)
+    demo = load_results(Path(__file__).with_name("demo_results.json"))
+    plots.loss_by_position(demo, folder / "losses.png")
 
 
 def matrices() -> dict:
@@ -29,8 +32,8 @@ def matrices() -> dict:
         "RoPE": position_logic("rope", **of),
         "PI, scale 4": position_logic("interpolated", scale=SCALE, **of),
         "ReRoPE, window 32": position_logic("rerope", window=32, **of),
-        "Leaky ReRoPE, step 8": position_logic("leaky_rerope", window=32, step=8, **of),
-        "Self-Extend, group 8": position_logic("self_extend", window=32, group=8, **of),
+        "Leaky ReRoPE, k=8": position_logic("leaky_rerope", window=32, step=8, **of),
+        "Self-Extend, g=8": position_logic("self_extend", window=32, group=8, **of),
         "dual chunk, 40 + 8": position_logic(
             "dual_chunk", chunk_length=40, local_window=8, **of
         ),

@@ -24,14 +24,15 @@ from rope_lab.training.folders import FOLDER, steps_in
 
 ROOT = Path(__file__).parents[1]
 SAVE_EVERY = 5  # steps
+FEW_STEPS = 150  # of a run that is disturbed once
 PATIENCE = 600.0  # seconds for whatever is waited for; a start takes a few
 _WORDS = ("the", "of", "union", "state", "congress", "people", "year", "peace")
 
 
 class Bench:
-    """A folder with a corpus, a config, a compilation cache and the runs."""
+    """A folder with a corpus, configs, a compilation cache and the runs."""
 
-    def __init__(self, folder: Path, num_steps: int):
+    def __init__(self, folder: Path):
         self.folder = folder
         corpus = folder / "corpus"
         corpus.mkdir(parents=True, exist_ok=True)
@@ -39,19 +40,22 @@ class Bench:
         for number in range(24):
             text = " ".join(rng.choice(_WORDS) for _ in range(160))
             (corpus / f"{number}.txt").write_text(text)
-        self.config = folder / "config.json"
-        self.config.write_text(json.dumps(_config(folder, num_steps), indent=1))
-        self._whole: dict[int, dict] = {}
+        self._whole: dict[tuple[int, int], dict] = {}
         self._jobs: list[Job] = []
 
     def job(
-        self, name: str, processes: int = 1, restarts: int = 0, keep: bool = False
+        self,
+        name: str,
+        processes: int = 1,
+        restarts: int = 0,
+        keep: bool = False,
+        steps: int = FEW_STEPS,
     ) -> Job:
         """A run in folder/<name>, not started; begun anew unless told to keep it."""
         if not keep:
             shutil.rmtree(self.folder / name, ignore_errors=True)
             (self.folder / f"{name}.log").unlink(missing_ok=True)
-        self._jobs.append(Job(self, self.folder / name, processes, restarts))
+        self._jobs.append(Job(self, self.folder / name, processes, restarts, steps))
         return self._jobs[-1]
 
     def cycles(self, kind: str) -> Cycles:
@@ -64,16 +68,25 @@ class Bench:
             if job.process is not None and job.process.poll() is None:
                 job.kill()
 
-    def undisturbed(self, processes: int = 1) -> dict[Any, np.ndarray]:
+    def config(self, steps: int) -> Path:
+        """Of a run of so many steps."""
+        path = self.folder / f"config-{steps}.json"
+        path.write_text(json.dumps(_config(self.folder, steps), indent=1))
+        return path
+
+    def undisturbed(
+        self, processes: int = 1, steps: int = FEW_STEPS
+    ) -> dict[Any, np.ndarray]:
         """The last parameters of a run that nobody disturbs, by name."""
-        if processes not in self._whole:
-            ended = self.folder / f"whole-{processes}.ended"
-            job = self.job(f"whole-{processes}", processes, keep=ended.exists())
+        if (processes, steps) not in self._whole:
+            name = f"whole-{processes}-{steps}"
+            ended = self.folder / f"{name}.ended"
+            job = self.job(name, processes, keep=ended.exists(), steps=steps)
             if not ended.exists() and job.finish():
                 raise RuntimeError(f"the undisturbed run ended badly:\n{job.printed()}")
             ended.touch()
-            self._whole[processes] = job.parameters()
-        return self._whole[processes]
+            self._whole[processes, steps] = job.parameters()
+        return self._whole[processes, steps]
 
 
 def _config(folder: Path, num_steps: int) -> dict[str, Any]:
@@ -108,12 +121,14 @@ def _config(folder: Path, num_steps: int) -> dict[str, Any]:
 class Job:
     """One run, started as often as it takes."""
 
-    def __init__(self, bench: Bench, workdir: Path, processes: int, restarts: int):
+    def __init__(
+        self, bench: Bench, workdir: Path, processes: int, restarts: int, steps: int
+    ):
         self.workdir, self.processes = workdir, processes
         self.process: subprocess.Popen | None = None
         self._log = workdir.with_suffix(".log")
         self.command = [sys.executable, "-m", "experiments.pretrain"]
-        self.command += [f"--config={bench.config}", f"--workdir={workdir}"]
+        self.command += [f"--config={bench.config(steps)}", f"--workdir={workdir}"]
         if processes > 1:
             local = [sys.executable, "-m", "experiments.launch.local", "--devices=1"]
             local += [f"--processes={processes}", f"--max_restarts={restarts}", "--"]

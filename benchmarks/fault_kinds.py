@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from benchmarks.fault_cycles import Cycles
-from benchmarks.fault_jobs import SAVE_EVERY, Bench, Job
+from benchmarks.fault_jobs import FEW_STEPS, SAVE_EVERY, Bench, Job
 from rope_lab.training.folders import DAMAGED, FOLDER
 from rope_lab.training.metrics import read_metrics
 
@@ -32,6 +32,7 @@ TITLES = {
     "full_disk": "a full disk during a save",
     "missing_host": "a process that never comes",
 }
+_STEPS_PER_KILL = 30
 STOPPED = 128 + signal.SIGTERM
 FAILED, WRONG_INPUT = 1, 2  # statuses of runs that say in one line what is wrong
 
@@ -47,22 +48,29 @@ class Outcome:
     note: str = ""
 
 
+def steps_for(kills: int) -> int:
+    """Of a run that is killed so often; a start gets 5 to 80 steps far."""
+    return _STEPS_PER_KILL * kills + FEW_STEPS
+
+
 def killed(bench: Bench, kills: int, rng: random.Random) -> Outcome:
     """The same command starts it again each time."""
-    job, cycles = bench.job("killed", keep=True), bench.cycles("killed")
+    steps, cycles = steps_for(kills), bench.cycles("killed")
+    job = bench.job("killed", keep=True, steps=steps)
     while len(cycles) < kills:
         before = job.saved()
         job.start()
         _until_the_moment(job, before, len(cycles), rng)
         job.kill()
         cycles.add(job.saved() > before, _last_row(job) - job.saved())
-    finished = job.finish() == 0 and job.ends_as(bench.undisturbed())
+    finished = job.finish() == 0 and job.ends_as(bench.undisturbed(steps=steps))
     return _outcome_of(cycles, finished)
 
 
 def one_of_two(bench: Bench, kills: int, rng: random.Random) -> Outcome:
     """local.py starts both again."""
-    job = bench.job("one_of_two", processes=2, restarts=kills, keep=True)
+    steps = steps_for(kills)
+    job = bench.job("one_of_two", 2, restarts=kills, keep=True, steps=steps)
     cycles, starts = bench.cycles("one_of_two"), job.starts() + 1
     job.start()
     while len(cycles) < kills:
@@ -73,7 +81,7 @@ def one_of_two(bench: Bench, kills: int, rng: random.Random) -> Outcome:
         starts += 1
         job.until(lambda number=starts: job.starts() == number)
         cycles.add(job.saved() > before, _last_row(job) - job.saved())
-    finished = job.wait() == 0 and job.ends_as(bench.undisturbed(2))
+    finished = job.wait() == 0 and job.ends_as(bench.undisturbed(2, steps))
     return _outcome_of(cycles, finished)
 
 

@@ -28,7 +28,6 @@ from benchmarks.fault_jobs import ROOT, SAVE_EVERY, Bench
 from rope_lab.cli.record import describe_machine, describe_versions
 
 OUT = ROOT / "benchmarks" / "faults.md"
-STEPS_PER_KILL, MORE_STEPS = 30, 150  # a start gets 5 to 80 steps far
 
 
 @dataclasses.dataclass
@@ -45,7 +44,7 @@ def run(kinds: list[str], kills: int, folder: Path, seed: int = 0) -> list[Resul
 
     What the folder says was done is not done again.
     """
-    bench = Bench(folder, num_steps=STEPS_PER_KILL * kills + MORE_STEPS)
+    bench = Bench(folder)
     done = {result["kind"]: result for result in read_results(folder)}
     results = []
     try:

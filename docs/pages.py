@@ -3,6 +3,7 @@
 import shutil
 
 from api import write_api
+from config_page import write_config
 from encodings_page import write_encodings
 from included import GENERATED, write_included
 from pictures import write_pictures
@@ -15,4 +16,5 @@ def write_all() -> None:
     write_included()
     write_api(GENERATED)
     write_encodings(GENERATED)
+    write_config(GENERATED)
     write_pictures(GENERATED)

@@ -1,5 +1,6 @@
 """What the pages of docs/ and the docstrings show runs, and what they name is there."""
 
+import dataclasses
 import doctest
 import importlib
 import re
@@ -26,7 +27,7 @@ def docs_module(monkeypatch):
     """Imports a module of docs/ by name."""
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     yield importlib.import_module
-    for name in ("encodings_page", "check_links", "included"):
+    for name in ("encodings_page", "config_page", "check_links", "included"):
         sys.modules.pop(name, None)
 
 
@@ -73,6 +74,26 @@ def test_the_page_of_encodings_follows_the_registry(docs_module, monkeypatch, tm
     for shown in ("a new one.", "x^2", ":Costs: much", "**`window`**, `step=2`"):
         assert shown in section
     assert "(https://arxiv.org/abs/2403.00071)" in section
+
+
+def test_the_page_of_config_keys_holds_every_key_with_its_comment(
+    docs_module, tmp_path
+):
+    page = docs_module("config_page")
+    page.write_config(tmp_path)
+    text = (tmp_path / "config.md").read_text(encoding="utf-8")
+    for cls in page.classes():
+        section = text.split(f"## {cls.__name__}\n")[1].split("\n## ")[0]
+        keys = re.findall(r"^\| \**`(\w+)`", section, re.MULTILINE)
+        assert keys == [field.name for field in dataclasses.fields(cls)]
+    for shown in (
+        "| **`num_steps`** | `int` |  | optimizer updates in the whole run |",
+        "| `width` | `int` | `128` | E, of the residual stream |",  # as ModelConfig's
+        "| **`data`** | [`DataConfig`](#dataconfig) |  |  |",
+        "Keys of `ModelConfig`: dtype and remat as wanted here",  # a comment above
+        "[`list[PerplexitySection]`](#perplexitysection)",
+    ):
+        assert shown in text
 
 
 def test_a_link_that_leads_nowhere_is_found(docs_module, tmp_path):

@@ -31,7 +31,8 @@ _SHARED = {
     "axes.titlelocation": "left",
     "axes.grid": True,
     "grid.linewidth": 0.5,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",  # an unframed card, so that no line runs through type
+    "legend.framealpha": 1.0,
     "lines.linewidth": 1.8,
     "savefig.dpi": 160,
 }

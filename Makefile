@@ -7,6 +7,13 @@ PYTHON := $(shell for p in python3.11 python3; do \
 	&& echo $$p && break; done)
 endif
 
+# A step on a CPU takes the same large blocks again and again. glibc gives each back to
+# the kernel and gets it anew page by page, a fourth of the time, unless it is told to
+# keep them; it has to know before the first thread is there.
+export MALLOC_MMAP_MAX_ ?= 0
+export MALLOC_TRIM_THRESHOLD_ ?= 2147483647
+export MALLOC_ARENA_MAX ?= 1
+
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check

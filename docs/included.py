@@ -25,6 +25,7 @@ INCLUDED = {
     "benchmarks/results/crossover.md": "measured_crossover",
     "benchmarks/results/ring.md": "measured_ring",
     "benchmarks/results/weak_scaling.md": "measured_weak_scaling",
+    "benchmarks/results/kept_memory.md": "measured_kept_memory",
     "benchmarks/faults.md": "measured_faults",
     "benchmarks/checkpoints.md": "measured_checkpoints",
     "CONTRIBUTING.md": "contributing",

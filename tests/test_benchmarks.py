@@ -3,6 +3,9 @@
 import dataclasses
 import functools
 import json
+import re
+import sys
+from pathlib import Path
 
 import chex
 import jax
@@ -14,6 +17,7 @@ from benchmarks import (
     attention,
     ceiling,
     crossover,
+    kept_memory,
     peers,
     report,
     rows,
@@ -246,3 +250,19 @@ def test_the_recommended_crossover_loses_least():
     assert crossover.lost(cases, 256**2) == 0.0
     assert crossover.lost(cases, 512**2) == pytest.approx(np.log(1.1))
     assert crossover.recommended(cases[:2]) > 128**2  # dense everywhere
+
+
+def test_memory_is_kept_as_the_makefile_and_the_site_say():
+    root = Path(__file__).parents[1]
+    rule = re.compile(r"^export (MALLOC_\w+) \?= (\d+)$", re.MULTILINE)
+    assert dict(rule.findall((root / "Makefile").read_text())) == kept_memory.KEEPING
+    said = " ".join(f"{name}={value}" for name, value in kept_memory.KEEPING.items())
+    assert f"export {said}\n" in (root / "docs" / "faq.md").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the variables are those of glibc")
+def test_a_process_that_keeps_its_memory_asks_for_hardly_any_page():
+    given, kept = (kept_memory.measured(keeping) for keeping in (False, True))
+    assert kept["pages"] < 0.1 * given["pages"]
+    record = timing.heading(1) | {"rows": {"as glibc comes": [given], "kept": [kept]}}
+    assert f"| kept | {kept['ms']:,.0f} |" in kept_memory.text(record)

@@ -102,6 +102,10 @@ def models() -> list[dict]:
         own("QueryNorm, log n", rope | LOG_N, **queries),
         own("Cosine attention", scaled, **cosine),
         own("Cosine attention, log n", scaled | LOG_N, **cosine),
+        model("HWFA, Resonance", hwfa(resonance=True), [
+            {"label": "Resonance HWFA, from the start",
+             "layers": hwfa(resonance=True)},
+        ]),
         own("ALiBi", {"name": "alibi"} | heads),
         own("NoPE", {"name": "nope"}),
         own("T5", {"name": "t5"} | heads),
@@ -111,10 +115,6 @@ def models() -> list[dict]:
         model("Randomized", drawn, [
             {"label": "Randomized, drawn at test", **drawn},
             {"label": "Randomized, even at test", **drawn, "at_test": "even"},
-        ]),
-        model("HWFA, Resonance", hwfa(resonance=True), [
-            {"label": "Resonance HWFA, from the start",
-             "layers": hwfa(resonance=True)},
         ]),
         model("HWFA2", hwfa2, [
             {"label": "HWFA2, ReRoPE w=L/2", **hwfa2, "rerope_window": "trained/2"},

@@ -40,10 +40,7 @@ class Loaded:
         with has it (base, layout, sliding window, scaled frequencies)."""
         if any(values["name"] == "callable" for values in self.meta["encoding"]):
             return spec
-        logic = self.logic()
-        if isinstance(spec, list):
-            return [completed(one, logic) for one in spec]
-        return completed(spec, logic)
+        return completed(spec, self.logic())
 
     def logic(self) -> Any:
         """The position logic it was trained with, or one per layer."""

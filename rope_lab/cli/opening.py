@@ -68,10 +68,8 @@ def _of_ours(path: str | Path, average: bool) -> Opened:
 
     def changed(spec: Spec, length: int) -> Any:
         del length  # the spec says it
-        if isinstance(spec, dict):
-            return build_logic(completed(spec, own), loaded.model_config)
-        found = [completed(one, own) for one in spec]
-        return build_logic(found, loaded.model_config)
+        spec = spec if isinstance(spec, dict) else list(spec)
+        return build_logic(completed(spec, own), loaded.model_config)
 
     return Opened(
         loaded.graphdef,

@@ -7,6 +7,7 @@ others, where the page comes from the very same config.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from rope_lab.data import PackedSequences
 from rope_lab.evaluation.combine import split
 from rope_lab.evaluation.fingerprints import describe_logic
 from rope_lab.evaluation.results import NATURAL, Results, load_results
+from rope_lab.logic.inherit import completed
+from rope_lab.model import build_logic
 
 
 class _Model(Protocol):
@@ -83,13 +86,18 @@ def _other(model: _Model, table: Results, described: dict[str, Any]) -> str:
         return f"lengths {table['lengths']}"
     measured = {row["label"]: row for row in table["rows"]}
     model_config = model.training.model.model_config(vocab_size=1)
+    own = build_logic(model.training.model.logic, model_config)
     for spec in model.measuring.encodings:
         label, _, _ = split_row(spec)
         if label not in measured:
             return f"no row {label!r}"
         for length in lengths:
             logic = build_encoding(
-                spec, model_config, model.training.data.length, length
+                spec,
+                model_config,
+                model.training.data.length,
+                length,
+                complete=functools.partial(completed, trained=own),
             )
             cell = measured[label]["cells"][str(length)][NATURAL]
             if cell["logic"] != _plain(describe_logic(logic)):

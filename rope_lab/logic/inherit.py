@@ -21,18 +21,20 @@ Spec = dict[str, Any]
 _PLAIN = "rope"  # its name says that nothing is scaled
 
 
-def completed(spec: Spec, trained: PositionLogic | Sequence[PositionLogic]) -> Spec:
+def completed(spec: Any, trained: PositionLogic | Sequence[PositionLogic]) -> Any:
     """The spec with base, layout, sliding window and frequencies of the trained logic.
 
     Args:
-      spec: {"name": ..., **options}; what it says is kept. Frequencies are carried over
-        to piecewise encodings, which say nothing of them.
+      spec: {"name": ..., **options}, or a list of them; what it says is kept.
+        Frequencies are carried over to piecewise encodings, which say nothing of them.
       trained: what the parameters were trained with, one for all layers or one each.
         What differs between layers is carried over to none.
 
     Raises:
       ValueError: a logic put together by hand, which says nothing of itself.
     """
+    if isinstance(spec, list):
+        return [completed(one, trained) for one in spec]
     entry = CATALOGUE.get(spec.get("name"))
     if entry is None:  # a pattern over layers, or a name that is refused later
         return spec

@@ -92,6 +92,8 @@ def test_a_study_trains_measures_reports_and_resumes(
 def test_a_page_is_enough_to_go_on_where_the_workdir_is_gone(
     values, write_config, tmp_path, capsys
 ):
+    # Trained with Resonance, whose frequencies ReRoPE takes over from its model.
+    values["trained"][0]["logic"] |= {"resonance": True}
     run(write_config(values), tmp_path / "first")
     page = tmp_path / "first" / "page" / "results.json"
     before = load_results(page)

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from benchmarks.fault_cycles import Cycles
-from benchmarks.fault_jobs import FEW_STEPS, SAVE_EVERY, Bench, Job
+from benchmarks.fault_jobs import SAVE_EVERY, Bench, Job
 from rope_lab.training.folders import DAMAGED, FOLDER
 from rope_lab.training.metrics import read_metrics
 
@@ -32,7 +32,7 @@ TITLES = {
     "full_disk": "a full disk during a save",
     "missing_host": "a process that never comes",
 }
-_STEPS_PER_KILL = 30
+_STEPS_PER_KILL, _MORE_STEPS = 30, 60
 STOPPED = 128 + signal.SIGTERM
 FAILED, WRONG_INPUT = 1, 2  # statuses of runs that say in one line what is wrong
 
@@ -50,7 +50,7 @@ class Outcome:
 
 def steps_for(kills: int) -> int:
     """Of a run that is killed so often; a start gets 5 to 80 steps far."""
-    return _STEPS_PER_KILL * kills + FEW_STEPS
+    return _STEPS_PER_KILL * kills + _MORE_STEPS
 
 
 def killed(bench: Bench, kills: int, rng: random.Random) -> Outcome:

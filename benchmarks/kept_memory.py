@@ -39,17 +39,17 @@ STEPS = 30
 HEADER = ["", "ms a step", "processor, ms", "of it in the kernel", "pages", "peak MiB"]
 
 
-def measure() -> dict[str, float]:
+def measure(steps: int) -> dict[str, float]:
     """Of a step in this process, once it is compiled: medians and means."""
     logic = position_logic("rope", head_dim=MODEL.head_dim)
-    training = TrainingConfig(num_steps=STEPS, learning_rate=1e-3)
+    training = TrainingConfig(num_steps=steps, learning_rate=1e-3)
     graphdef, params = init_model(MODEL, 0, logic)
     optimizer = make_optimizer(training)
     state = init_state(params, optimizer, training)
     step = make_train_step(graphdef, optimizer, training)
     batch = made_up(BATCH, LENGTH, MODEL.vocab_size)
     seconds = []
-    for number in range(STEPS + 2):
+    for number in range(steps + 2):
         if number == 2:  # compiled, and all memory seen once
             before = resource.getrusage(resource.RUSAGE_SELF)
         start = time.perf_counter()
@@ -57,20 +57,20 @@ def measure() -> dict[str, float]:
         jax.block_until_ready(metrics)
         seconds.append(time.perf_counter() - start)
     after = resource.getrusage(resource.RUSAGE_SELF)
-    kernel = (after.ru_stime - before.ru_stime) / STEPS
+    kernel = (after.ru_stime - before.ru_stime) / steps
     return {
         "ms": 1e3 * statistics.median(seconds[2:]),
-        "processor_ms": 1e3 * ((after.ru_utime - before.ru_utime) / STEPS + kernel),
+        "processor_ms": 1e3 * ((after.ru_utime - before.ru_utime) / steps + kernel),
         "kernel_ms": 1e3 * kernel,
-        "pages": (after.ru_minflt - before.ru_minflt) / STEPS,
+        "pages": (after.ru_minflt - before.ru_minflt) / steps,
         "peak_mib": after.ru_maxrss / 1024,
     }
 
 
-def measured(keeping: bool) -> dict[str, float]:
+def measured(keeping: bool, steps: int = STEPS) -> dict[str, float]:
     """The same in a process of its own."""
     rest = {name: x for name, x in os.environ.items() if name not in KEEPING}
-    command = [sys.executable, "-m", "benchmarks.kept_memory", "--child"]
+    command = [sys.executable, "-m", "benchmarks.kept_memory", f"--child={steps}"]
     environment = rest | KEEPING if keeping else rest
     done = subprocess.run(
         command, env=environment, check=True, capture_output=True, text=True
@@ -111,10 +111,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="cores to be bound to")
     parser.add_argument("--output", type=Path, default=Path("runs/bench"))
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)  # steps
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(measure()))
+        print(json.dumps(measure(options.child)))
         return
     timing.pin(options.threads)
     rows: dict[str, list] = {"as glibc comes": [], "kept": []}

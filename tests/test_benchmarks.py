@@ -261,8 +261,8 @@ def test_memory_is_kept_as_the_makefile_and_the_site_say():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the variables are those of glibc")
-def test_a_process_that_keeps_its_memory_asks_for_hardly_any_page():
-    given, kept = (kept_memory.measured(keeping) for keeping in (False, True))
-    assert kept["pages"] < 0.1 * given["pages"]
+def test_a_process_that_keeps_its_memory_asks_for_fewer_pages():
+    given, kept = (kept_memory.measured(keeping, 5) for keeping in (False, True))
+    assert kept["pages"] < 0.5 * given["pages"]
     record = timing.heading(1) | {"rows": {"as glibc comes": [given], "kept": [kept]}}
     assert f"| kept | {kept['ms']:,.0f} |" in kept_memory.text(record)

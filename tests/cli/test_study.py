@@ -4,8 +4,12 @@ import json
 
 import pytest
 
+from rope_lab.cli.config import StudyConfig, read
 from rope_lab.cli.main import run_experiment
+from rope_lab.cli.sittings import kept_models
+from rope_lab.cli.study import study_model
 from rope_lab.cli.study_page import write_page
+from rope_lab.data import packed_sequences
 from rope_lab.evaluation import load_results
 
 
@@ -115,10 +119,12 @@ def test_a_page_is_enough_to_go_on_where_the_workdir_is_gone(
     assert set(seconds) == set(before["run"]["wall seconds"])
 
     values["trained"][0]["rows"][1]["scale"] = 8
+    config = read(StudyConfig, values)
+    models = [study_model(config, one, tmp_path) for one in config.trained]
     capsys.readouterr()
-    run(write_config(values), tmp_path / "other", f"--config.earlier={page}")
-    assert "RoPE: trained anew" in (said := capsys.readouterr().err)
-    assert "another row 'PI'" in said
+    assert kept_models(str(page), models, packed_sequences(config.data)) == {}
+    said = capsys.readouterr().err
+    assert "RoPE: trained anew" in said and "another row 'PI'" in said
 
 
 def test_the_earlier_results_must_be_of_a_study(values, write_config, tmp_path, capsys):

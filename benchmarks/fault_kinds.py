@@ -32,7 +32,7 @@ TITLES = {
     "full_disk": "a full disk during a save",
     "missing_host": "a process that never comes",
 }
-_STEPS_PER_KILL, _MORE_STEPS = 30, 60
+_STEPS_PER_KILL, _MORE_STEPS = 30, 30
 STOPPED = 128 + signal.SIGTERM
 FAILED, WRONG_INPUT = 1, 2  # statuses of runs that say in one line what is wrong
 

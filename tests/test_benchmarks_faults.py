@@ -10,8 +10,8 @@ from benchmarks.fault_kinds import Outcome
 @pytest.mark.slow
 def test_runs_survive_five_kills(tmp_path, monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    results = faults.run(["killed"], 3, tmp_path / "whole")
-    results += faults.run(["one_of_two"], 2, tmp_path / "one")
+    results = faults.run(["killed"], 3, tmp_path)
+    results += faults.run(["one_of_two"], 2, tmp_path)
     for result in results:
         assert result.outcome.survived == result.outcome.injected > 0, result
         assert result.outcome.bytes_lost == 0

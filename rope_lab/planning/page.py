@@ -104,7 +104,7 @@ def _measured_table(plan: dict[str, Any], chip: Chip) -> list[str]:
             f"| seconds of a step | {least:.4f} at least | {seconds:.4f} | "
             f"{seconds / least:.2f} |"
         )
-        share = plan["model_flops"] / seconds / (chip.peak or 1)
+        share = plan["model_flops"] / seconds / chip.peak
         return [*lines, "", f"{share:.0%} of the device's peak are the model's FLOPs."]
     rate = plan["model_flops"] / seconds / 1e9
     return [

@@ -49,7 +49,7 @@ def per_head(name, **options):
 CASES = {
     "kerple_log": (LLAMA, per_head("kerple_log"), ALL, CONFIG),
     "t5": (LLAMA, per_head("t5"), ALL, CONFIG),
-    "fire": (LLAMA, per_head("fire", hidden=8), ALL, CONFIG),
+    "fire": (LLAMA, per_head("fire", hidden=8, threshold=8), ALL, CONFIG),
     "alibi": (LLAMA, per_head("alibi"), ALL, CONFIG),
     "xpos": (LLAMA, {"name": "xpos"}, ALL, CONFIG),
     "randomized": (LLAMA, {"name": "randomized", "draw_from": 64}, ALL, CONFIG),
@@ -81,34 +81,35 @@ def main(path: str) -> None:
             first_gradients(where, model, logic, config, LENGTH)
             for where in (None, mesh)
         )
+        one, many = by_tensor(one), by_tensor(many)
         assert one.keys() == many.keys()
         largest = max(float(np.linalg.norm(x)) for x in one.values())
         found[case] = {
-            name: apart(many[name], one[name], largest * noise(case, name))
-            for name in one
+            name: apart(many[name], one[name], 1e-6 * largest) for name in one
         }
     found["collectives"] = collectives(make_mesh(MeshConfig(data=8)))
     Path(path).write_text(json.dumps(found))
+
+
+def by_tensor(gradients: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The parameters of the model as they are, those of one layer's logic as one.
+
+    Each of a logic's few numbers shifts all logits at once, and softmax has it that the
+    gradients of a row of logits sum to zero: what is left of a sum over all pairs can
+    be a thousandth of its terms or, where a unit of FIRE's first layer is on for every
+    key, nothing at all. So rounding is measured beside the logic's whole gradient.
+    """
+    joined: dict[str, list[np.ndarray]] = {}
+    for name, gradient in gradients.items():
+        layer = re.match(r"\['position'\]\['\d+'\]", name)
+        joined.setdefault(layer.group() if layer else name, []).append(gradient.ravel())
+    return {name: np.concatenate(parts) for name, parts in joined.items()}
 
 
 def apart(found: np.ndarray, expected: np.ndarray, least: float) -> float:
     """Norm of the difference over the norm, or over `least` where that is more."""
     off = float(np.linalg.norm(found - expected))
     return off / max(float(np.linalg.norm(expected)), least)
-
-
-def noise(case: str, name: str) -> float:
-    """Share of the largest gradient below which a gradient is taken for rounding.
-
-    One gradient is zero by mathematics. FIRE adds sum_u relu(x_ij w_u + b_u) o_uh to a
-    logit, and the gradients of the logits of a row sum to zero, as softmax has it. So a
-    row adds nothing to the gradient of b_u unless unit u switches inside it, at
-    x = -b_u / w_u: where it is on for all keys or off for all, b_u shifts the row as a
-    whole. Here x reaches log(1 + 0.1 * 15) / log(1 + 0.1 * 512) = 0.23, and of the
-    units drawn for the first layer none switches below that; what is found, 3e-9 beside
-    3.2, are the roundings of the sums. One of the second layer does: 3e-3.
-    """
-    return 1e-4 if case == "fire" and name.endswith("['0']['hidden_bias_U']") else 1e-6
 
 
 def collectives(mesh) -> list[str]:

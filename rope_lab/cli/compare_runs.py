@@ -2,7 +2,8 @@
 
 A run leaves results.json (`extrapolate`, `demo`, `posgen`), records (`evaluate`,
 `perplexity`) or metrics.jsonl (`pretrain`, `finetune`). A folder that has none of these
-but holds folders that do, that of a study or a sweep, stands for all of them.
+but holds folders that do, that of a study, stands for all of them, and so does that of
+a sweep.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
     for name, path in zip(names, map(Path, paths), strict=True):
         if not path.exists():
             raise ValueError(f"there is no folder {path}; give the workdir of a run")
-        inner = [] if path.is_file() or _holds_something(path) else _runs_in(path)
+        alone = path.is_file() or (_holds_something(path) and not _is_sweep(path))
+        inner = [] if alone else _runs_in(path)
         found += [(f"{name}/{one.name}", one) for one in inner] or [(name, path)]
     return [_read(name, path) for name, path in found]
 
@@ -78,6 +80,14 @@ def _names(paths: list[Path]) -> list[str]:
 def _holds_something(path: Path) -> bool:
     names = (RESULTS, RECORDS, UNITS, SCORECARD, METRICS)
     return any((path / name).exists() for name in names)
+
+
+def _is_sweep(path: Path) -> bool:
+    """Its table says less than the runs in it."""
+    try:
+        return load_results(path / RESULTS).get("study") == "sweep"
+    except _DAMAGED:
+        return False
 
 
 def _runs_in(path: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from rope_lab.cli import config_checks as checks
 from rope_lab.cli.evaluation_config import EvaluateConfig as EvaluateConfig
 from rope_lab.cli.evaluation_config import GenerateConfig as GenerateConfig
 from rope_lab.cli.evaluation_config import PerplexityConfig as PerplexityConfig
@@ -21,6 +22,8 @@ from rope_lab.data import DataConfig, PosGenConfig
 from rope_lab.evaluation.frequency_search import EvolutionSearch, GradientSearch
 from rope_lab.model import ModelConfig
 from rope_lab.training import MeshConfig, TrainingConfig
+
+PRETRAINED = "pretrained"  # of the models of a table, the one it compares with
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,9 @@ class ModelSection:
     remat: str = "none"
     context_exchange: str = "keys"
 
+    def __post_init__(self):
+        checks.logic("logic", self.logic)
+
     def model_config(self, vocab_size: int) -> ModelConfig:
         """The model for a tokenizer of `vocab_size` tokens."""
         fields = dataclasses.asdict(self)
@@ -56,6 +62,9 @@ class ValidationConfig:
 
     every: int = 200  # steps
     num_windows: int = 32
+
+    def __post_init__(self):
+        checks.at_least(1, every=self.every, num_windows=self.num_windows)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +100,9 @@ class FinetuneConfig:
     training: TrainingConfig
     validation: ValidationConfig = ValidationConfig()
     mesh: MeshConfig = MeshConfig()
+
+    def __post_init__(self):
+        checks.logic("logic", self.logic)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,6 +140,20 @@ class ExtrapolateConfig:
     title: str = "One model at many lengths"  # of the page
     page: str | None = None  # folder of a page with tables and pictures; None: none
 
+    def __post_init__(self):
+        if PRETRAINED not in self.models:
+            raise checks.Meaningless(
+                f"models needs the label {PRETRAINED!r}, whose training length and "
+                f"logic the table compares with; got {sorted(self.models)}"
+            )
+        if not self.lengths:
+            raise checks.Meaningless(
+                "lengths is empty; give the lengths to measure, in tokens"
+            )
+        checks.at_least(1, lengths=min(self.lengths), num_windows=self.num_windows)
+        checks.at_least(0, num_repeated_windows=self.num_repeated_windows)
+        checks.rows("encodings", self.encodings)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainedConfig:
@@ -138,6 +164,9 @@ class TrainedConfig:
     rows: list[Any]  # as encodings of `ExtrapolateConfig`, without "model"
     model: dict[str, Any] = dataclasses.field(default_factory=dict)  # changed keys
     training: dict[str, Any] = dataclasses.field(default_factory=dict)  # changed keys
+
+    def __post_init__(self):
+        checks.rows("rows", self.rows)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -194,6 +223,12 @@ class PosGenStudyConfig:
     page: str | None = None  # folder of the page; None: <workdir>/page
     data_dir: str | None = None  # None: $ROPE_LAB_DATA, else ~/.cache/rope_lab
 
+    def __post_init__(self):
+        checks.at_least(1, validation_every=self.validation_every)
+        checks.at_least(0, gain_steps=self.gain_steps)
+        checks.rows("encodings", self.encodings)
+        checks.dicts("cells", self.cells)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WavelengthsConfig:
@@ -218,13 +253,19 @@ class WavelengthsConfig:
     page: str | None = None  # folder of the page; None: <workdir>/page
     data_dir: str | None = None  # None: $ROPE_LAB_DATA, else ~/.cache/rope_lab
 
+    def __post_init__(self):
+        checks.at_least(1, validation_every=self.validation_every)
+        checks.rows("encodings", self.encodings)
+        checks.dicts("search", self.search)
+        checks.dicts("held_out", self.held_out)
+
 
 def read(cls: type, values: Mapping[str, Any] | ConfigDict, where: str = "config"):
     """Build dataclass `cls` from a config, nested dataclasses included.
 
     Raises:
       ValueError: a key that `cls` does not read, a missing key, a value of the wrong
-        type. The message holds the key's full name.
+        type or one that can mean nothing. The message holds the key's full name.
     """
     if isinstance(values, ConfigDict):
         values = values.to_dict()
@@ -243,7 +284,10 @@ def read(cls: type, values: Mapping[str, Any] | ConfigDict, where: str = "config
             arguments[name] = _convert(types_[name], values[name], f"{where}.{name}")
         elif field.default is field.default_factory is dataclasses.MISSING:
             raise ValueError(f"{where}.{name} is missing; {cls.__name__} needs it")
-    return cls(**arguments)
+    try:
+        return cls(**arguments)
+    except checks.Meaningless as error:
+        raise ValueError(f"{where}.{error}") from None
 
 
 def override(values: dict[str, Any], assignment: str) -> None:
@@ -292,6 +336,7 @@ def _convert(expected: Any, value: Any, where: str) -> Any:
         value = list(value)
     if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
         raise ValueError(f"{where} must be a {plain.__name__}, got {value!r}")
+    checks.number(where, value)
     if plain is list:
         (inner,) = typing.get_args(expected)
         return [_convert(inner, one, f"{where}[{k}]") for k, one in enumerate(value)]

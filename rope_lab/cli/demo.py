@@ -16,12 +16,13 @@ from typing import Any
 from rope_lab.cli import record
 from rope_lab.cli.checkpoints import load_checkpoint
 from rope_lab.cli.config import (
+    PRETRAINED,
     DemoConfig,
     ExtrapolateConfig,
     FinetuneConfig,
     read,
 )
-from rope_lab.cli.extrapolate import PRETRAINED, check_encodings, extrapolate
+from rope_lab.cli.extrapolate import check_encodings, extrapolate
 from rope_lab.cli.figures import draw_figures
 from rope_lab.cli.finetune import finetune
 from rope_lab.cli.pretrain import pretrain
@@ -40,7 +41,7 @@ def demo(config: DemoConfig, workdir: str | Path) -> dict[str, Any]:
     Every section of the config is checked before the first phase begins.
     """
     workdir = Path(workdir)
-    folders = {label: workdir / f"finetune-{_slug(label)}" for label in config.finetune}
+    folders = _folders(config, workdir)
     tunings, measuring = sections(config, workdir / "pretrain", folders)
     _check_logics(config, tunings, measuring)
     phases = len(tunings) + 2
@@ -63,6 +64,19 @@ def demo(config: DemoConfig, workdir: str | Path) -> dict[str, Any]:
     print_table(results)
     print(f"\n{report}\n{workdir / 'results.json'}")
     return results
+
+
+def _folders(config: DemoConfig, workdir: Path) -> dict[str, Path]:
+    """Where each fine-tuned model goes, by its label."""
+    folders = {label: workdir / f"finetune-{_slug(label)}" for label in config.finetune}
+    names = [folder.name for folder in folders.values()]
+    for label, folder in folders.items():
+        if label == PRETRAINED or not _slug(label) or names.count(folder.name) > 1:
+            raise ValueError(
+                f"config.finetune: the label {label!r} gives no folder of its own; use "
+                f"Latin letters and digits, those of no other label nor {PRETRAINED!r}"
+            )
+    return folders
 
 
 def sections(

@@ -16,6 +16,7 @@ import jax
 
 from rope_lab.cli.checkpoints import load_checkpoint
 from rope_lab.cli.config import (
+    PRETRAINED,
     DemoConfig,
     EvaluateConfig,
     ExtrapolateConfig,
@@ -28,7 +29,6 @@ from rope_lab.cli.config import (
 )
 from rope_lab.cli.demo import sections as demo_sections
 from rope_lab.cli.evaluation_config import PerplexitySection
-from rope_lab.cli.extrapolate import PRETRAINED
 from rope_lab.cli.grid import make_cells
 from rope_lab.cli.opening import open_checkpoint
 from rope_lab.cli.plan import vocabulary

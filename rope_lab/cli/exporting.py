@@ -26,7 +26,7 @@ def export(config: ExportConfig, workdir: str | Path) -> Path:
     """
     loading = Loading(config)
     opened = loading.opened
-    length = config.length or opened.train_length
+    length = opened.train_length if config.length is None else config.length
     encodings = [] if config.encoding is None else [config.encoding]
     (row,) = loading.rows(encodings, own=not encodings, lengths=[length])
     return export_pretrained(

@@ -19,7 +19,7 @@ from typing import Any
 
 from rope_lab.cli import record
 from rope_lab.cli.checkpoints import Loaded, load_checkpoint
-from rope_lab.cli.config import ExtrapolateConfig
+from rope_lab.cli.config import PRETRAINED, ExtrapolateConfig
 from rope_lab.cli.extrapolate_page import write_page
 from rope_lab.cli.specs import resolve
 from rope_lab.data import (
@@ -43,7 +43,6 @@ from rope_lab.model import ModelConfig, build_logic, count_parameters
 from rope_lab.model.learned import with_learned
 from rope_lab.training.progress import format_seconds
 
-PRETRAINED = "pretrained"
 TRUNCATED = "truncated"
 
 
@@ -96,11 +95,6 @@ def _describe_run(config: ExtrapolateConfig, first: Loaded) -> dict[str, Any]:
 
 
 def _load_models(config: ExtrapolateConfig) -> dict[str, Loaded]:
-    if PRETRAINED not in config.models:
-        raise ValueError(
-            f"models needs the label {PRETRAINED!r}, whose training length and logic "
-            f"the table compares with; got {sorted(config.models)}"
-        )
     models = {
         label: load_checkpoint(path, config.average)
         for label, path in config.models.items()

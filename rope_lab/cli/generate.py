@@ -41,9 +41,10 @@ def generate(
         raise ValueError(
             "--prompt is one turn and --chat reads turns: give one of them"
         )
-    if config.max_new_tokens < 1 or (config.length or 2) < 2:
+    length = config.length
+    if config.max_new_tokens < 1 or (length is not None and length < 2):
         raise ValueError(
-            f"length is {config.length} and max_new_tokens {config.max_new_tokens}; "
+            f"length is {length} and max_new_tokens {config.max_new_tokens}; "
             "give at least 2 tokens of context and 1 of an answer"
         )
     template = chat_template(config.template)
@@ -51,7 +52,7 @@ def generate(
     rows = loading.rows(
         [] if config.encoding is None else [config.encoding],
         own=config.encoding is None,
-        lengths=[config.length or loading.opened.train_length],
+        lengths=[length or loading.opened.train_length],
     )
     chat = Conversation(loading.subject, rows[0], template, config, out)
     turns = given

@@ -59,7 +59,7 @@ def open_checkpoint(path: str | Path, average: bool = False) -> Opened:
         if average:
             raise ValueError(f"{path} holds no moving average; leave average False")
         return _of_another_program(place)
-    return _of_ours(path, average)
+    return _of_ours(place, average)
 
 
 def _of_ours(path: str | Path, average: bool) -> Opened:

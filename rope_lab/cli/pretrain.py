@@ -18,7 +18,7 @@ import jax
 from jax.sharding import Mesh
 
 from rope_lab.cli.config import PretrainConfig, ValidationConfig
-from rope_lab.cli.run_folder import describe_run
+from rope_lab.cli.run_folder import describe_run, only_here
 from rope_lab.cli.validation import make_validation
 from rope_lab.data import PackedSequences, packed_sequences
 from rope_lab.model import (
@@ -122,13 +122,18 @@ def train_run(
     progress = Progress(training.num_steps, label=workdir.name) if is_first() else None
     if progress is not None:
         progress.message(describe)
-        config = {k: v for k, v in meta["config"].items() if k != "started_from"}
-        describe_run(workdir, experiment, config, meta["data"], mesh)
     evaluate = make_validation(graphdef, logic, source, validation, mesh)
     start = created(lambda p: init_state(p, optimizer, training, seed), mesh, params)
     kept = training.keep_checkpoints, training.keep_every, training.keep_best
     sinks = training.tensorboard, training.wandb
+
+    def begun() -> None:
+        if is_first():
+            config = {k: v for k, v in meta["config"].items() if k != "started_from"}
+            describe_run(workdir, experiment, config, meta["data"], mesh)
+
     with (
+        only_here(workdir),
         Checkpoints(workdir, *kept) as checkpoints,
         MetricsWriter(workdir, *sinks, silent=not is_first()) as writer,
     ):
@@ -147,4 +152,5 @@ def train_run(
             validation.every,
             mesh,
             training_flops(model, parameters, meta["config"]["data"]["length"]),
+            begun,
         )

@@ -4,15 +4,19 @@ config.json   the whole configuration; `--config=config.json` takes it
 run.json      each sitting: command, and the folder it was given in, from which relative
               paths of the config lead; commit, versions, machine, mesh, processes;
               checksums of corpus and tokenizer
+trains        locked by the process that trains here
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +24,41 @@ import jax
 from jax.sharding import Mesh
 
 from rope_lab.cli.record import commit, describe_machine, describe_versions
+from rope_lab.training.distributed import is_first
 
-CONFIG, RUN = "config.json", "run.json"
+CONFIG, RUN, TRAINS = "config.json", "run.json", "trains"
 SCHEMA_VERSION = 1
+
+
+@contextlib.contextmanager
+def only_here(workdir: Path) -> Iterator[None]:
+    """Within, no other job of this machine trains in the folder.
+
+    The first process of a job holds the lock; the system takes it back however that
+    process ends.
+
+    Raises:
+      ValueError: another does.
+    """
+    if not is_first():
+        yield
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / TRAINS).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another process trains in {workdir}; wait for it or end it, or "
+                "choose another workdir"
+            ) from None
+        except OSError as error:  # a file system without locks
+            print(
+                f"{workdir} cannot be locked ({error.strerror}): see that no other job "
+                "trains there",
+                file=sys.stderr,
+            )
+        yield
 
 
 def describe_run(

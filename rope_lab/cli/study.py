@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 from rope_lab.cli import record
 from rope_lab.cli.checkpoints import load_checkpoint
 from rope_lab.cli.config import (
+    PRETRAINED,
     ExtrapolateConfig,
     PretrainConfig,
     StudyConfig,
     TrainedConfig,
     read,
 )
-from rope_lab.cli.extrapolate import PRETRAINED, check_encodings, extrapolate
+from rope_lab.cli.extrapolate import check_encodings, extrapolate
 from rope_lab.cli.pretrain import pretrain
 from rope_lab.cli.run_folder import first_commit
 from rope_lab.cli.sittings import Kept, kept_models

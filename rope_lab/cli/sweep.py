@@ -38,6 +38,7 @@ from rope_lab.cli.sweep_members import GROUPS
 from rope_lab.cli.sweep_table import collect, is_finished, table
 from rope_lab.evaluation import load_results, save_results
 from rope_lab.evaluation.results import SCHEMA_VERSION
+from rope_lab.training import MeshConfig
 from rope_lab.training.meta import differences
 from rope_lab.training.sweep import program_of
 
@@ -98,7 +99,8 @@ def _prepare(workdir: Path, base: PretrainConfig, cells: Sequence[Cell]) -> None
 def group_cells(cells: Sequence[Cell]) -> list[list[Cell]]:
     """Cells of equal program together, in the order of their first.
 
-    A bias stays by itself: what it learns is part of the parameters.
+    A bias stays by itself: what it learns is part of the parameters. So does a cell
+    that wants a mesh of its own, a profile or its best checkpoints.
     """
     groups: list[tuple[Any, list[Cell]]] = []
     for cell in cells:
@@ -114,6 +116,9 @@ def group_cells(cells: Sequence[Cell]) -> list[list[Cell]]:
 def _program(cell: Cell) -> Any:
     logics = cell.logic if isinstance(cell.logic, tuple) else (cell.logic,)
     if any(logic.bias is not None for logic in logics):
+        return None
+    training = cell.config.training
+    if training.profile or training.keep_best or cell.config.mesh != MeshConfig():
         return None
     settings = dataclasses.asdict(cell.config)
     del settings["seed"], settings["model"]["logic"], settings["data"]["seed"]

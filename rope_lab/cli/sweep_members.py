@@ -21,9 +21,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from rope_lab.cli.config import PretrainConfig, read
 from rope_lab.cli.pretrain import pretrain_meta
+from rope_lab.cli.run_folder import describe_run, only_here
 from rope_lab.data import batches, evaluation_windows, packed_sequences
 from rope_lab.evaluation import save_results
 from rope_lab.evaluation.members import score_members
@@ -111,7 +113,7 @@ def train_group(workdir: Path, names: Sequence[str]) -> dict[str, str]:
         f"parameters each, in one program on {mesh.size} device(s)"
     )
     with contextlib.ExitStack() as stack:
-        members = [_member(group, m, workdir, stack) for m in range(len(names))]
+        members = [_member(group, m, workdir, stack, mesh) for m in range(len(names))]
         state = train_members(
             shard(state, mesh),
             step,
@@ -130,16 +132,22 @@ def train_group(workdir: Path, names: Sequence[str]) -> dict[str, str]:
     return failures
 
 
-def _member(group: Group, m: int, workdir: Path, stack: contextlib.ExitStack):
+def _member(
+    group: Group, m: int, workdir: Path, stack: contextlib.ExitStack, mesh: Mesh
+) -> Member:
     training, source = group.first.training, group.sources[group.orders[m]]
     folder = workdir / group.names[m]
     keep = max(2, training.keep_checkpoints)  # see `Member`
+    meta = pretrain_meta(group.configs[m], group.model, group.logics[m], source)
+    checkpoints = Checkpoints(folder, keep, training.keep_every)
     writer = MetricsWriter(folder, training.tensorboard, training.wandb)
+    stack.enter_context(only_here(folder))
+    describe_run(folder, "pretrain", meta["config"], meta["data"], mesh)
     return Member(
         name=group.names[m],
-        checkpoints=stack.enter_context(Checkpoints(folder, keep)),
+        checkpoints=stack.enter_context(checkpoints),
         writer=stack.enter_context(writer),
-        meta=pretrain_meta(group.configs[m], group.model, group.logics[m], source),
+        meta=meta,
         source=source,
     )
 

@@ -64,6 +64,7 @@ def wavelengths(config: WavelengthsConfig, workdir: str | Path) -> dict[str, Any
     report = [_cell(config, task, config.report_seeds) for task in config.held_out]
     workdir, run = Path(workdir), _describe_run()
     results = _open(workdir / RESULTS, config, search[0])
+    _save(workdir, results, run)  # the settings, under which alone a search goes on
     models = [_train_search(config, cell, workdir) for cell in search]
     for name in FOUND:
         if name not in results["found"]:

@@ -105,9 +105,15 @@ def packed_windows(
     store = token_store(corpus, tokenizer)
     ids = corpus.document_ids(split)
     order = ids[permutation(len(ids), Purpose.WINDOWS, seed, 2)]
-    parts = [store.tokens[store.offsets[n] : store.offsets[n + 1]] for n in order]
-    stream = np.concatenate(parts) if parts else np.empty(0, np.int32)
-    count, span = min(num_windows, len(stream) // (length + 1)), length + 1
+    span, held = length + 1, 0
+    parts = [np.empty(0, store.tokens.dtype)]
+    for n in order:
+        if held >= num_windows * span:
+            break
+        parts.append(store.read(int(store.offsets[n]), int(store.offsets[n + 1])))
+        held += len(parts[-1])
+    stream = np.concatenate(parts)
+    count = min(num_windows, len(stream) // span)
     if not count:
         raise ValueError(
             f"the {len(stream)} tokens of split {split!r} of corpus {corpus.name!r} "

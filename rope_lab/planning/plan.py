@@ -40,19 +40,20 @@ def make_plan(work: Work, topology: Topology) -> dict[str, Any]:
     }
     plan["fits"] = "refusal" not in plan["memory"]
     if not plan["fits"]:
-        plan["advice"] = advice(work)
+        plan["advice"] = advice(work, topology.num_slices)
     if program.text is None:
         return plan
     return plan | _running(work, topology, resident, program.text)
 
 
-def advice(work: Work) -> list[str]:
+def advice(work: Work, num_slices: int) -> list[str]:
     """What makes a step smaller that does not fit, what costs least first."""
     mesh, found = dict(work.mesh.shape), []
-    if mesh["data"] > 1:
+    least = num_slices  # which the data axis joins
+    if (more := mesh["data"] // least) > 1:
         found.append(
-            f"fsdp: mesh.fsdp={mesh['fsdp'] * mesh['data']} and mesh.data=1 divide "
-            f"parameters and optimizer state {mesh['data']} times more"
+            f"fsdp: mesh.fsdp={mesh['fsdp'] * more} and mesh.data={least} divide "
+            f"parameters and optimizer state {more} times more"
         )
     each = work.batch_size // (mesh["data"] * mesh["fsdp"])
     if each > work.training.accumulation_steps:

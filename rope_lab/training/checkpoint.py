@@ -88,26 +88,31 @@ class Checkpoints:
         """The folder of one step."""
         return self.folder / str(step)
 
-    def newest_whole(self, report: Callable[[str], None] = print) -> int | None:
+    def newest_whole(
+        self, report: Callable[[str], None] = print, until: int | None = None
+    ) -> int | None:
         """The newest step whose files are as they were written, or None.
 
         Damaged ones are set aside, see `folders.set_aside`, and reported.
+
+        until: of the steps up to this one.
         """
-        step = 0
+        newest = -1
         # The first process looks for all of them.
-        for candidate in sorted(steps_in(self.folder), reverse=True) * is_first():
-            problem = damage(self.path(candidate))
+        steps = [s for s in steps_in(self.folder) if until is None or s <= until]
+        for step in sorted(steps, reverse=True) * is_first():
+            problem = damage(self.path(step))
             if problem is None:
-                step = candidate
+                newest = step
                 break
-            place = set_aside(self.folder, candidate)
+            place = set_aside(self.folder, step)
             report(
-                f"checkpoint {self.path(candidate)} is damaged ({problem}); it is now "
-                f"in {place}, and the one before it is used"
+                f"checkpoint {self.path(step)} is damaged ({problem}); it is now in "
+                f"{place}, and the one before it is used"
             )
-        step = agreed(step)
+        newest = agreed(newest)
         self._manager.reload()
-        return step or None
+        return None if newest < 0 else newest
 
     def save(
         self,

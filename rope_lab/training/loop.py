@@ -15,6 +15,7 @@ from rope_lab.training.checkpoint import Checkpoints
 from rope_lab.training.clock import Clock
 from rope_lab.training.config import TrainingConfig
 from rope_lab.training.distributed import stopping
+from rope_lab.training.meta import check_same_run
 from rope_lab.training.metrics import MetricsWriter
 from rope_lab.training.monitor import Monitor
 from rope_lab.training.profile import Profile
@@ -41,6 +42,7 @@ def train(
     eval_every: int | None = None,
     mesh: Mesh | None = None,
     flops_per_token: float | None = None,
+    begun: Callable[[], None] | None = None,
 ) -> TrainState:
     """Trains up to `config.num_steps` updates, from the newest checkpoint if any.
 
@@ -65,6 +67,7 @@ def train(
       mesh: where state and batches lie, in this process or in several; None: where
         they happen to.
       flops_per_token: from `clock.training_flops`, for the rate in the rows.
+      begun: called once it is known that the workdir is this run's.
 
     Returns:
       The state after the last update, which is saved too.
@@ -78,6 +81,8 @@ def train(
     monitor = _make_monitor(config, source, batch_size, checkpoints)
     say = print if progress is None else progress.message
     state, start = _resume(state, checkpoints, monitor, meta, say)
+    if begun is not None:
+        begun()
     writer.resume(start)
     clock = Clock()
     about = 1 if mesh is None else mesh.size, flops_per_token
@@ -105,6 +110,8 @@ def train(
                 report(step)
             scores = {}
             if evaluate is not None and every(eval_every, step):
+                with clock.on("step"):
+                    monitor.check()
                 with clock.on("evaluation"):
                     scores = evaluate(state)
                 writer.write(step, {f"eval/{k}": v for k, v in scores.items()})
@@ -168,8 +175,15 @@ def _resume(state, checkpoints, monitor, meta, report) -> tuple[TrainState, int]
     start = checkpoints.newest_whole(report)
     if start is None:
         return state, 0
-    state = checkpoints.restore(start, like=state, meta=meta)
-    monitor.restore(checkpoints.read_meta(start)["monitor"])
+    saved = checkpoints.read_meta(start)
+    check_same_run(saved, meta, checkpoints.path(start))
+    if "monitor" not in saved:
+        raise ValueError(
+            f"{checkpoints.path(start)} was imported, not trained here: give the run "
+            "a workdir of its own, and fine-tune from that checkpoint"
+        )
+    state = checkpoints.restore(start, like=state)
+    monitor.restore(saved["monitor"])
     return state, start
 
 

@@ -2,7 +2,8 @@
 
 What `loop.train` does for one run, for the members of a `sweep.make_member_step`. The
 folder of a member is, at any moment, that of a run of its own: its metrics, its
-checkpoints, its meta. A member that diverges stops being written; the others go on.
+checkpoints, its meta. A member that diverges stops being written, and diverged.txt in
+its folder says why; the others go on, also after a restart.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import dataclasses
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -27,6 +29,7 @@ from rope_lab.training.state import TrainState
 from rope_lab.training.step import Step
 
 Evaluate = Callable[[TrainState], list[dict[str, float]]]
+DIVERGED = "diverged.txt"
 
 
 @dataclasses.dataclass
@@ -43,6 +46,11 @@ class Member:
     meta: dict[str, Any]  # from `run_meta`
     source: Any  # what it alone would read
     failure: str | None = None
+
+    @property
+    def mark(self) -> Path:
+        """The file that says, after a restart, that it has failed."""
+        return self.checkpoints.folder.parent / DIVERGED
 
 
 def member_state(state: TrainState, member: int) -> TrainState:
@@ -64,6 +72,9 @@ def train_members(
 ) -> TrainState:
     """Trains all members up to `config.num_steps`, from where all of them are.
 
+    Members that diverged in an earlier sitting stay as they are, unless all have: then
+    all are tried again.
+
     Args:
       state: stacked, from `init_members`; consumed.
       step_fn: from `make_member_step`: metrics are float32[M].
@@ -83,7 +94,7 @@ def train_members(
       ValueError: a folder holds another run. SystemExit: after SIGTERM.
     """
     group = _Group(members, config, batch_size)
-    state, start = group.resume(state)
+    state, start = group.resume(state, progress.message)
     if start:
         progress.message(f"continues after step {start}")
     report = _Report(group, config.num_steps, start, progress)
@@ -125,21 +136,43 @@ class _Group:
         every = [(m, *pair) for m, pair in enumerate(pairs)]
         return [one for one in every if one[1].failure is None]
 
-    def resume(self, state: TrainState) -> tuple[TrainState, int]:
-        """The newest states that all members hold, and their step."""
-        held = [set(steps_in(one.checkpoints.folder)) for one in self.members]
-        start = max(set.intersection(*held), default=0)
-        states = []
+    def resume(
+        self, state: TrainState, report: Callable[[str], None]
+    ) -> tuple[TrainState, int]:
+        """The newest states that all who go on hold whole, and their step.
+
+        A member that had failed takes its first state along, which nobody reads.
+        """
+        if all(member.mark.exists() for member in self.members):
+            for member in self.members:
+                member.mark.unlink()
+        for member in self.members:
+            if member.mark.exists():
+                member.failure = member.mark.read_text(encoding="utf-8").strip()
+        start = self._common_step(report)
+        states = [member_state(state, m) for m in range(len(self.members))]
         for m, member, monitor in self.alive():
             member.writer.resume(start)
             if start:
-                like = member_state(state, m)
-                found = member.checkpoints.restore(start, like, member.meta)
+                states[m] = member.checkpoints.restore(start, states[m], member.meta)
                 monitor.restore(member.checkpoints.read_meta(start)["monitor"])
-                states.append(found)
-        if states:
+        if start:
             state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
         return state, start
+
+    def _common_step(self, report: Callable[[str], None]) -> int:
+        """The newest step of which all who go on have a whole checkpoint, or 0."""
+        step = None
+        while True:
+            newest = [
+                member.checkpoints.newest_whole(report, until=step)
+                for _, member, _ in self.alive()
+            ]
+            if None in newest:
+                return 0
+            step = min(newest)
+            if step == max(newest):
+                return step
 
     def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
         self._unfetched.append((step, metrics))
@@ -154,6 +187,7 @@ class _Group:
                 monitor.check()
             except TrainingDiverged as error:
                 member.failure = str(error)
+                member.mark.write_text(f"{error}\n", encoding="utf-8")
 
     def write_evaluation(self, step: int, scores: list[dict[str, float]]) -> None:
         self.check()

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 _RETRY_SECONDS = 0.2
+_ANSWER_SECONDS = 2.0
 
 
 def call_roll(address: str, count: int, number: int, seconds: float) -> None:
@@ -49,12 +50,13 @@ def _take_the_roll(port: int, count: int, deadline: float) -> list[int]:
             server.settimeout(left)
             try:
                 connection = server.accept()[0]
-                connection.settimeout(max(left, 1.0))
-                here[int(_received(connection)["process"])] = connection
             except TimeoutError:
                 break
+            try:
+                connection.settimeout(_ANSWER_SECONDS)
+                here[int(_received(connection)["process"])] = connection
             except (OSError, ValueError, KeyError, TypeError):
-                continue  # not one of us
+                connection.close()  # not one of us, or one that says nothing
         missing = sorted(set(range(1, count)) - set(here))
         for connection in here.values():
             _sent(connection, {"missing": missing})

@@ -29,6 +29,24 @@ def test_an_integer_serves_as_a_float(settings):
         ("data", "length", "16", r"config\.data\.length must be a int, got '16'"),
         ("data", "length", True, r"config\.data\.length must be a int"),
         ("validation", "every", None, r"config\.validation\.every must be a int"),
+        (
+            "validation",
+            "every",
+            0,
+            r"config\.validation\.every is 0; expected at least",
+        ),
+        ("training", "learning_rate", 1e999, r"learning_rate must be a finite number"),
+        ("data", "seed", 2**70, r"config\.data\.seed must be a seed from 0 to"),
+        ("data", "seed", -1, r"config\.data\.seed must be a seed from 0 to"),
+        ("data", "length", 10**20, r"config\.data\.length must have 64 bits"),
+        ("model", "logic", 3, r"config\.model\.logic is a dict with the name"),
+        (
+            "model",
+            "logic",
+            {"name": 5},
+            r"config\.model\.logic is a dict with the name",
+        ),
+        ("model", "logic", ["rope"], r"config\.model\.logic is a dict with the name"),
     ],
 )
 def test_a_wrong_key_or_type_is_named(settings, section, key, value, message):
@@ -61,6 +79,23 @@ def test_elements_of_lists_are_checked():
     values = {"models": {"pretrained": "x"}, "encodings": [], "lengths": ["a"]}
     with pytest.raises(ValueError, match=r"config\.lengths\[0\] must be a int"):
         read(ExtrapolateConfig, values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": {"base": "x"}}, r"config\.models|models needs the label"),
+        ({"lengths": []}, "lengths is empty"),
+        ({"lengths": [8, 0]}, r"config\.lengths is 0; expected at least 1"),
+        ({"encodings": ["rope"]}, r"config\.encodings holds 'rope'; each of them"),
+        ({"num_windows": 0}, r"config\.num_windows is 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(changes, message):
+    values = {"models": {"pretrained": "x"}, "encodings": [], "lengths": [8]}
+    read(ExtrapolateConfig, values)
+    with pytest.raises(ValueError, match=message):
+        read(ExtrapolateConfig, values | changes)
 
 
 def test_length_words_become_tokens():

@@ -7,6 +7,7 @@ import pytest
 
 from rope_lab.cli.commands import COMMANDS
 from rope_lab.cli.main import main, run_experiment
+from rope_lab.cli.run_folder import only_here
 from rope_lab.training import Checkpoints, TrainingDiverged
 
 
@@ -126,8 +127,21 @@ def test_another_architecture_in_the_workdir_is_refused_by_name(
 ):
     config, workdir = write_config(settings), tmp_path / "run"
     run_experiment("pretrain", ["x", f"--config={config}", f"--workdir={workdir}"])
+    before = [(workdir / name).read_bytes() for name in ("config.json", "run.json")]
     line = message(capsys, "pretrain", config, workdir, "--config.model.ff_width=48")
     assert "model.ff_width: checkpoint has 32, this run asks for 48" in line
+    after = [(workdir / name).read_bytes() for name in ("config.json", "run.json")]
+    assert after == before  # what is refused has not been a sitting
+
+
+def test_a_folder_in_which_another_job_trains_is_refused(
+    capsys, settings, write_config, tmp_path
+):
+    config, workdir = write_config(settings), tmp_path / "run"
+    with only_here(workdir):
+        line = message(capsys, "pretrain", config, workdir)
+    assert f"another process trains in {workdir}" in line
+    assert not (workdir / "metrics.jsonl").exists()
 
 
 def test_the_traceback_comes_when_asked_for(capsys, settings, write_config, tmp_path):

@@ -293,3 +293,14 @@ def test_parameters_come_back_in_the_dtype_that_asks(saved):
     ):
         assert leaf.dtype == jnp.bfloat16
         np.testing.assert_array_equal(leaf, expected.astype(jnp.bfloat16))
+
+
+def test_a_checkpoint_of_step_0_is_one(tmp_path):
+    """That of an imported model: no run may take its folder for an empty one."""
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(0, state_at(0), tiny_run.meta())
+        checkpoints.wait()
+        assert checkpoints.newest_whole() == 0
+    with pytest.raises(ValueError, match="was imported, not trained here"):
+        tiny_run.run(tmp_path, decoder=False)
+    assert os.listdir(tmp_path / "checkpoints") == ["0"]

@@ -170,6 +170,19 @@ def test_sigterm_saves_and_exits(tmp_path, whole):
     assert rows(tmp_path) == rows(whole[0])
 
 
+def test_nan_is_found_before_an_evaluation_meets_it(tmp_path):
+    def action(n, state, metrics):
+        if n == 1:
+            return state, metrics | {"loss": jnp.float32(jnp.nan)}
+
+    def evaluate(state):
+        raise AssertionError("evaluated parameters that are no numbers")
+
+    with pytest.raises(TrainingDiverged, match="loss is nan at step 1"):
+        step = step_that(action)
+        tiny_run.run(tmp_path, step_fn=step, evaluate=evaluate, eval_every=1)
+
+
 def test_evaluation_rows_come_with_their_steps(tmp_path, whole):
     def evaluate(state):
         return {"step_seen": int(state.step)}

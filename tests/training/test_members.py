@@ -96,24 +96,61 @@ def test_a_member_that_diverges_says_where_and_leaves_the_others_as_they_were(
 
 
 def test_a_group_in_which_all_have_failed_ends(tmp_path):
-    members, state = run(tmp_path, broken=(0, 1, 2))
-    assert all(member.failure for member in members)
-    assert state.step[0] == CONFIG.log_every
+    for _ in range(2):  # and is tried again
+        members, state = run(tmp_path, broken=(0, 1, 2))
+        assert all(member.failure for member in members)
+        assert state.step[0] == CONFIG.log_every
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_at(step):
+    def evaluate(state):
+        if state.step[0] == step:
+            raise Killed
+        return [{"step": float(x)} for x in state.step]
+
+    return evaluate
+
+
+def test_one_that_diverged_does_not_take_the_others_back_to_the_start(
+    whole, tmp_path, capsys
+):
+    with pytest.raises(Killed):
+        run(tmp_path, broken=(1,), evaluate=killed_at(7))
+    members, state = run(tmp_path, broken=(1,))
+    assert "continues after step 6\n" in capsys.readouterr().err
+    assert "loss is nan at step 1" in members[1].failure
+    for m in (0, 2):
+        found = leaves(member_state(state, m))
+        chex.assert_trees_all_equal(found, leaves(member_state(whole[1][1], m)))
+
+
+def test_a_damaged_checkpoint_of_one_takes_all_to_the_one_before(
+    whole, tmp_path, capsys
+):
+    with pytest.raises(Killed):
+        run(tmp_path, evaluate=killed_at(7))
+    item = tmp_path / "1" / "checkpoints" / "6" / "params"
+    file = max(
+        (p for p in item.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
+    )
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    _, state = run(tmp_path)
+    said = capsys.readouterr().err
+    assert "6 is damaged" in said and "continues after step 3\n" in said
+    chex.assert_trees_all_equal(leaves(state), leaves(whole[1][1]))
 
 
 def test_members_killed_while_they_saved_go_on_from_what_all_of_them_hold(
     whole, tmp_path, capsys
 ):
-    class Killed(Exception):
-        pass
-
-    def evaluate(state):
-        if state.step[0] == 7:  # after the checkpoints of steps 3 and 6
-            raise Killed
-        return [{"step": float(x)} for x in state.step]
-
     with pytest.raises(Killed):
-        run(tmp_path, evaluate=evaluate)
+        run(tmp_path, evaluate=killed_at(7))  # after the checkpoints of steps 3 and 6
     folders = [tmp_path / str(seed) / "checkpoints" for seed in SEEDS]
     assert [sorted(steps_in(folder)) == [3, 6] for folder in folders] == [True] * 3
     shutil.rmtree(folders[1] / "6")

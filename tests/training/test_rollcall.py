@@ -82,3 +82,23 @@ def test_strangers_at_the_door_change_nothing():
 def test_flags_that_do_not_fit_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Processes(*arguments)
+
+
+def test_one_that_connects_and_says_nothing_keeps_nobody_waiting():
+    import socket
+    import time
+
+    port = many_devices.free_port()
+    address, came = f"127.0.0.1:{port}", []
+    first = threading.Thread(target=lambda: came.append(call_roll(address, 2, 0, 30)))
+    first.start()
+    while True:
+        try:
+            silent = socket.create_connection(("127.0.0.1", port))
+            break
+        except ConnectionRefusedError:  # it does not listen yet
+            time.sleep(0.01)
+    with silent:
+        assert call_roll(address, 2, 1, 30) is None
+        first.join()
+    assert came == [None]

@@ -6,14 +6,17 @@
 
 For an accelerator; not run here. 13B, which the paper takes to 16,384 tokens only:
 
-    --config.checkpoint=runs/llama2_13b_chat --config.leval.length=16384
+    --config.checkpoint=runs/llama2_13b_chat --config.leval.length=16000
 
 and NTK then has the scale 4. A fine-tuned model is read under its own encoding with
 
     --config.checkpoint=runs/llama2_7b_32k --config.encodings=[] --config.own=True
 
 Needs L-Eval's files in data/leval, and GovReport and Proof-pile as `rope_lab.data`
-exports them. Published, L-Eval's closed-ended tasks:
+exports them. L-Eval counts 1,000 tokens for what it calls 1k, so documents are cut to
+32,000 tokens (13B: 16,000) less 512 for the answer. One departure: its own code rounds
+the scale of dynamic NTK up, ceil((tokens + 512) / 4096); here the row "Dynamic NTK" has
+tokens of prompt and answer / 4096. Published, L-Eval's closed-ended tasks:
 
                        Coursera    GSM  QuALITY  TOEFL  CodeU  SFiction  average
     7B, Dynamic NTK       31.98  32.00    34.65  59.11   1.11     36.72    32.59
@@ -56,6 +59,6 @@ def get_config(kind: str = "") -> ConfigDict:
             {"documents": "proof_pile", "minimum_tokens": 32_768, "count": 50}
             | windows,
         ],
-        "leval": {"folder": "data/leval", "length": 32_768, "new_tokens": 512},
+        "leval": {"folder": "data/leval", "length": 32_000, "new_tokens": 512},
     }
     return ConfigDict(smoke_evaluated(config) if kind == "smoke" else config)

@@ -9,6 +9,12 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Broadcasting between ranks is how a [T] slips into a [B, T] unseen: refuse it.
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+# Most of the time goes into compiling small programs that run once: optimized little,
+# the tests take half as long. XLA_FLAGS= make test runs what users run.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
 
 import jax
 

@@ -105,6 +105,13 @@ def test_what_a_docstring_offers_to_change_can_be_changed(path):
             build_logic(config.model.logic, config.model.model_config(257))
 
 
+def test_documents_of_l_eval_are_cut_where_the_published_ones_were():
+    path = ROOT / "configs" / "llama2_eval.py"
+    offered = [value for row in variations(path) for value in row]
+    assert load(path).leval.length == 32 * 1000  # what L-Eval makes of "32k"
+    assert "leval.length=16000" in offered
+
+
 def test_the_rows_of_the_gated_attention_configs_are_read_from_their_docstrings():
     for name in ("gau_100m", "gau_small"):
         offered = variations(ROOT / "configs" / f"{name}.py")

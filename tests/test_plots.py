@@ -79,6 +79,55 @@ PICTURES = {
 }
 
 
+MANY = [f"row {n}" for n in range(14)]
+TABLES = {name: rotary.interpolated(8, 1e4, 2 + n) for n, name in enumerate(MANY)}
+LINES = {"edges": [0, 16, 32, 64], "loss": [2.0, 2.5, 3.0]}
+MEASURED = {
+    "lengths": [64],
+    "targets": {"64": {"natural": 100}},
+    "rows": [
+        {
+            "label": name,
+            "cells": {
+                "64": {"natural": {"accuracy": n / 20, "accuracy_interval": None}}
+            },
+        }
+        for n, name in enumerate(MANY)
+    ],
+}
+# More curves than the theme has colours.
+OF_MANY = {
+    "wavelengths": lambda path: plots.wavelengths(TABLES, L, path),
+    "found wavelengths": lambda path: plots.found_wavelengths(TABLES, L, path),
+    "gaps": lambda path: plots.feature_gaps(
+        {name: np.arange(1.0, 5.0) for name in MANY}, path, 2
+    ),
+    "perplexity": lambda path: plots.perplexity_by_length(
+        [PERPLEXITY | {"label": name} for name in MANY], L, path
+    ),
+    "training": lambda path: plots.training_curves(
+        {"Pretraining": {name: (STEPS, 2 + STEPS) for name in MANY}}, path
+    ),
+    "against": lambda path: plots.accuracy_against(
+        MEASURED, {name: {8.0: name} for name in MANY}, path, "w, tokens"
+    ),
+    "one panel": lambda path: style.save(
+        lambda figure: curves._one_panel(
+            figure, dict.fromkeys(MANY, LINES), L, (2.0, 3.0)
+        ),
+        path,
+        4.0,
+    ),
+    "references": lambda path: style.save(
+        lambda figure: curves._panel(
+            figure.subplots(), dict.fromkeys(MANY, LINES), LINES
+        ),
+        path,
+        4.0,
+    ),
+}
+
+
 @pytest.fixture
 def figures(monkeypatch):
     """Figures in the order they are saved."""
@@ -110,6 +159,28 @@ def test_every_picture_is_drawn_for_both_themes_with_labelled_axes(
         words = " ".join(texts + [t.get_text() for a in figure.axes for t in a.texts])
         assert any(unit in words for unit in ("token", "step", "plane", "cos")), words
     assert path.name == "picture.png"
+
+
+@pytest.mark.parametrize("name", OF_MANY)
+def test_no_curve_is_left_out_when_the_colours_are_used_up(name, tmp_path, figures):
+    OF_MANY[name](tmp_path / "a.png")
+    axes = figures[0].axes[0]
+    if name == "references":  # in grey, behind the curve they are compared with
+        assert len(axes.get_lines()) == len(MANY) + 1
+        return
+    handles, labels = axes.get_legend_handles_labels()
+    assert labels == MANY
+    lines = [getattr(handle, "lines", [handle])[0] for handle in handles]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(
+        MANY
+    )
+
+
+def test_every_reference_of_an_option_is_drawn(tmp_path, figures):
+    plots.accuracy_against(MEASURED, {}, tmp_path / "a.png", "w, tokens", MANY[:4])
+    lines = figures[0].axes[0].get_lines()
+    assert [line.get_label() for line in lines] == MANY[:4]
+    assert len({line.get_linestyle() for line in lines}) == 4
 
 
 def test_settings_of_the_user_are_left_as_they_were(tmp_path):

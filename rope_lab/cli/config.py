@@ -226,8 +226,6 @@ class PosGenStudyConfig:
     def __post_init__(self):
         checks.at_least(1, validation_every=self.validation_every)
         checks.at_least(0, gain_steps=self.gain_steps)
-        checks.rows("encodings", self.encodings)
-        checks.dicts("cells", self.cells)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -256,8 +254,6 @@ class WavelengthsConfig:
     def __post_init__(self):
         checks.at_least(1, validation_every=self.validation_every)
         checks.rows("encodings", self.encodings)
-        checks.dicts("search", self.search)
-        checks.dicts("held_out", self.held_out)
 
 
 def read(cls: type, values: Mapping[str, Any] | ConfigDict, where: str = "config"):

@@ -58,10 +58,3 @@ def rows(key: str, given: Sequence[Any]) -> None:
             raise Meaningless(
                 f"{key} holds {one!r}; each of them is a dict with a label and a name"
             )
-
-
-def dicts(key: str, given: Sequence[Any]) -> None:
-    """Each a dict."""
-    for one in given:
-        if not isinstance(one, Mapping):
-            raise Meaningless(f"{key} holds {one!r}; each of them is a dict")

@@ -122,6 +122,10 @@ def make_cell(config: PosGenStudyConfig, changes: Any) -> Cell:
 
 
 def _spec(row: Any, data: PosGenConfig) -> tuple[str, dict[str, Any]]:
+    if not isinstance(row, dict) or not isinstance(row.get("label"), str):
+        raise ValueError(
+            f"a row of encodings is a dict with a label and a name, got {row!r}"
+        )
     spec = {key: value for key, value in row.items() if key != "label"}
     return row["label"], resolve(spec, data.train_length, data.test_length)
 

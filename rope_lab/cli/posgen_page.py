@@ -39,9 +39,10 @@ This page is written by `rope-lab posgen` from the JSON files beside it. Accurac
 token accuracies in percent, mean ± standard deviation over seeds; of the published ones
 the paper gives what it calls the variance over 5 runs. A row marked † did not reach
 95 % within the training length: it has not learned the task, and its accuracy beyond
-says little about the encoding. A difference counts when it exceeds its standard error;
-differences are paired, since two rows of one seed start from the same parameters and
-read the same data.
+says little about the encoding. A difference counts when it exceeds its standard error.
+Beside it stands its 95 % interval, by Student's t over seeds, and below the table which
+of the differences that count have 0 in it. Differences are paired, since two rows of
+one seed start from the same parameters and read the same data.
 """
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rope_lab.evaluation import posgen_findings as findings
+from rope_lab.evaluation.posgen_findings import Difference
 from rope_lab.evaluation.posgen_published import SUBTASKS, departures, published
 from rope_lab.training.progress import format_seconds
 
@@ -19,8 +20,8 @@ FIXED_DEPARTURES = (
     "a gated SiLU block in place of ReLU, logits over sqrt(head_dim), no dropout and "
     "all weights trained, where the released T5 leaves its feed-forward blocks at "
     "their random start; a linear warm-up and cosine decay; the parameters of the last "
-    "step, not of the best validation; prefixes that no two splits share; 64 tokens "
-    "are read in training, the start token included"
+    "step, not of the best validation; 64 tokens are read in training, the start token "
+    "included"
 )
 
 
@@ -44,6 +45,12 @@ def points(value: float | None, error: float | None = None) -> str:
         return ""
     text = f"{100 * value:+.2f}".replace("-", "\N{MINUS SIGN}")
     return text if error is None else f"{text} ± {100 * error:.2f}"
+
+
+def interval(difference: Difference) -> str:
+    """The 95 % interval of a difference of fractions, in points."""
+    bounds = difference.interval
+    return "" if bounds is None else "[" + ", ".join(points(x) for x in bounds) + "]"
 
 
 def entry_of(results: Results, subtask: str) -> dict[str, Any] | None:
@@ -110,22 +117,32 @@ def missing(studies: dict[str, Results]) -> list[str]:
 
 def claims_table(results: Results) -> str:
     """Resonance minus its counterpart beyond the training length, and the answer."""
-    header = [
-        "sub-task",
-        "comparison",
-        "published",
-        "measured ± standard error",
-        "is it so?",
-    ]
-    rows = []
+    header = ["sub-task", "comparison", "published", "measured ± standard error"]
+    header += ["95 % interval", "is it so?"]
+    rows, counting = [], {}
     for subtask in SUBTASKS:
         entry = entry_of(results, subtask)
         for claim in findings.claims(entry) if entry else ():
             comparison = f"{claim.resonant} minus {claim.plain}"
-            measured = points(*claim.difference)
-            said = points(claim.published)
-            rows.append([subtask, comparison, said, measured, claim.answer])
-    return table(header, rows)
+            measured = points(claim.difference.mean, claim.difference.error)
+            row = [subtask, comparison, points(claim.published), measured]
+            rows.append([*row, interval(claim.difference), claim.answer])
+            if claim.counts:
+                counting[f"{subtask}, {comparison}"] = claim.difference
+    return table(header, rows) + _doubts(counting)
+
+
+def _doubts(counting: Mapping[str, Difference]) -> str:
+    """A sentence on the differences that count: which of them exclude 0 at 95 %."""
+    if not counting:
+        return ""
+    open_ = [name for name, difference in counting.items() if not difference.side]
+    if not open_:
+        return "\n\nEvery difference that counts excludes 0 at 95 %."
+    return (
+        f"\n\nDifferences that count: {len(counting)}, of which {len(open_)} with 0 in "
+        f"the 95 % interval: {'; '.join(open_)}."
+    )
 
 
 def data_table(results: Results) -> str:
@@ -147,17 +164,24 @@ def data_table(results: Results) -> str:
 
 def prefixes_table(results: Results) -> str | None:
     """What the released code's overlapping prefixes change, or None if not run."""
-    header = ["sub-task", "encoding", "within: released minus disjoint", "beyond"]
-    rows = []
+    header = ["sub-task", "encoding"]
+    for part in ("within", "beyond"):
+        header += [f"{part}: released minus disjoint ± standard error", "95 % interval"]
+    rows, counting = [], {}
     for entry in results["cells"]:
         data = entry["settings"]["data"]
         other = entry_of(results, data["subtask"])
         if data["prefixes"] != "released" or other is None:
             continue
         for a, b in zip(entry["rows"], other["rows"], strict=True):
-            gaps = [points(*findings.difference(a, b, k)) for k in ("within", "beyond")]
-            rows.append([data["subtask"], a["label"], *gaps])
-    return table(header, rows) if rows else None
+            row = [data["subtask"], a["label"]]
+            for part in ("within", "beyond"):
+                gap = findings.difference(a, b, part)
+                row += [points(gap.mean, gap.error), interval(gap)]
+                if gap.sign:
+                    counting[f"{data['subtask']}, {a['label']}, {part}"] = gap
+            rows.append(row)
+    return table(header, rows) + _doubts(counting) if rows else None
 
 
 def modulus_table(results: Results) -> str:
@@ -213,6 +237,7 @@ def run_lines(size: str, results: Results) -> str:
         f"{_encoding_at(results)}. Updates: {', '.join(steps)}.",
         f"Departures from the published size, in brackets: {_departures(results)}.",
         f"At every size: {FIXED_DEPARTURES}.",
+        _prefixes(results),
     ]
     return "\n\n".join(lines)
 
@@ -235,6 +260,24 @@ def _encoding_at(results: Results) -> str:
     if results["encoding_at"] == "training":
         return "trained with their encoding, as the paper says"
     return "switched to their encoding after training, as the released code does"
+
+
+def _prefixes(results: Results) -> str:
+    """Which cells have disjoint prefixes, and which the released ones."""
+    told, total = [], len(results["cells"])
+    for kind, text in (
+        ("disjoint", "Prefixes that no two splits share, as the paper says"),
+        ("released", "Prefixes as the released code draws them, shared between splits"),
+    ):
+        names = [
+            entry["name"]
+            for entry in results["cells"]
+            if entry["settings"]["data"]["prefixes"] == kind
+        ]
+        if names:
+            cells = "every cell" if len(names) == total else ", ".join(names)
+            told.append(f"{text}: {cells}.")
+    return " ".join(told)
 
 
 def _departures(results: Results) -> str:

@@ -11,7 +11,7 @@ from rope_lab.evaluation.article import LENGTH, TRAIN_LENGTH
 from rope_lab.evaluation.claims import AGREES, OPEN, REVERSED, Comparison
 from rope_lab.evaluation.combine import model_labels
 from rope_lab.evaluation.findings import sign
-from rope_lab.evaluation.gaps import gap_correlations
+from rope_lab.evaluation.gaps import FEWEST, gap_correlations
 from rope_lab.evaluation.results import FAR_REPEATED, Results, document_ids
 
 __all__ = ["interval", "minus", "points"]
@@ -166,13 +166,7 @@ def gaps(results: Results) -> list[str]:
         "gives its mean over the planes, for rows whose layers share one band."
     )
     if found["mean"] is None:
-        return [told, f"{found['rows']} such rows are too few to correlate."]
-    sentences = []
-    for name in ("mean", "largest"):
-        value = minus(f"{found[name]['mean']:+.2f}")
-        sentences.append(
-            f"{name} gap {value} {interval(found[name]['interval'], 1, 2)}"
-        )
+        return [told, f"{found['rows']} such rows do not suffice for a correlation."]
     answer = {
         1: "A larger mean gap goes with a larger loss.",
         0: "The interval of the mean gap holds zero: it predicts no loss here.",
@@ -181,8 +175,43 @@ def gaps(results: Results) -> list[str]:
     return [
         told,
         "Spearman's rank correlation with the loss beyond the training length (minus "
-        f"truncated), over {found['rows']} rows: {'; '.join(sentences)}, with 95 % "
-        f"intervals of a bootstrap over rows. {answer}",
+        f"truncated), over {found['rows']} rows of all models: {_correlations(found)}, "
+        "with 95 % intervals of a bootstrap over the rows of each model. Rows of one "
+        f"model with the same gap and the same loss count once. {answer}",
+        *_single_models(found["models"]),
+    ]
+
+
+def _correlations(found: dict[str, Any]) -> str:
+    """Of the mean and of the largest gap, each with its interval."""
+    return "; ".join(
+        f"{name} gap {minus(format(found[name]['mean'], '+.2f'))} "
+        f"{interval(found[name]['interval'], 1, 2)}"
+        for name in ("mean", "largest")
+        if found[name] is not None
+    )
+
+
+def _single_models(models: dict[str, dict[str, Any]]) -> list[str]:
+    """The correlations over the rows of each model that has enough of them."""
+    if len(models) < 2:
+        return []
+    known = {name: found for name, found in models.items() if found["mean"]}
+    clear = sum(sign(found["mean"]) != 0 for found in known.values())
+    lines = [
+        f"- {name} ({found['rows']} rows): {_correlations(found)}."
+        for name, found in known.items()
+    ]
+    others = "; ".join(name for name in models if name not in known)
+    if others:
+        lines.append(
+            f"- Fewer than {FEWEST} rows, or none that differ, so no correlation: "
+            f"{others}."
+        )
+    return [
+        "Over the rows of one model, where the interval of the mean gap excludes zero "
+        f"in {clear} of {len(known)}:",
+        "\n".join(lines),
     ]
 
 

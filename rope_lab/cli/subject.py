@@ -15,6 +15,7 @@ from rope_lab.cli.specs import resolve
 from rope_lab.data import Corpus, Tokenizer, load_corpus, load_tokenizer
 from rope_lab.data.selection import Selection, select_documents
 from rope_lab.data.sources import open_documents
+from rope_lab.data.tokenizers import NO_BOS
 from rope_lab.evaluation import Row
 from rope_lab.evaluation.haystack import Filler, filler
 from rope_lab.evaluation.subject import Subject
@@ -161,6 +162,8 @@ class Loading:
         if spec is None and meta is None:
             return self._with_or_without_bos(self.opened.tokenizer)
         spec = spec or meta["config"]["data"]["tokenizer"]
+        if not self._config.bos:
+            spec = spec.removesuffix(NO_BOS)
         corpus = self._corpus if spec.startswith("bpe:") else None
         tokenizer = load_tokenizer(spec, corpus, self._config.data_dir)
         trained = meta["data"]["tokenizer"] if meta else self.opened.tokenizer.checksum
@@ -176,11 +179,12 @@ class Loading:
         if not self._config.bos:
             tokenizer = copy.copy(tokenizer)
             tokenizer.bos_id = None
-        elif tokenizer.bos_id >= self.opened.model_config.vocab_size:
+            return tokenizer
+        known = self.opened.model_config.vocab_size
+        if tokenizer.bos_id is None or tokenizer.bos_id >= known:
             raise ValueError(
                 f"the tokenizer of {self._config.checkpoint} has no BOS among the "
-                f"model's {self.opened.model_config.vocab_size} tokens: give "
-                "--config.bos=False"
+                f"model's {known} tokens: give --config.bos=False"
             )
         return tokenizer
 

@@ -14,13 +14,16 @@ import numpy as np
 
 from rope_lab import plots
 from rope_lab.evaluation import save_results
+from rope_lab.evaluation.posgen_findings import Difference, difference
 from rope_lab.rotary.planes import make_frequencies
 from rope_lab.training.progress import format_seconds
 
 Results = dict[str, Any]
+Titled = tuple[str, list[dict[str, Any]]]  # title of a task, its rows
 PICTURE = "wavelengths.png"
 SWITCHED, TRAINED = "switched", "trained"
 LEARNED = 0.95
+REFERENCES = (0, 1)  # places of the rows compared with: the search's start, Resonance
 _TITLES = {
     SWITCHED: "Models trained with RoPE, measured under each row",
     TRAINED: "Models trained with each row from the start",
@@ -115,65 +118,103 @@ def _list(tasks: list[dict[str, Any]]) -> str:
 
 
 def _explanation(results: Results) -> str:
-    reference = results["rows"][1]["label"]
+    plain, reference = (results["rows"][place]["label"] for place in REFERENCES)
     lengths = (results["train_length"], results["test_length"])
     return (
         f"Trained on {lengths[0]} tokens, measured on {lengths[1]}. Accuracies in "
-        "percent and losses in nats per token, means over models. The difference is "
-        f"the loss beyond the training length minus that of {reference} on the same "
-        "sequences, below 0 where the row is better, with a 95 % bootstrap interval "
-        "over test sequences, for these models; beside it, how many of them agree "
-        f"that it is below 0. † marks a row below {LEARNED:.0%} within the training "
-        "length, which has not learned the task."
+        "percent and losses in nats per token, means over models. The differences are "
+        f"the loss beyond the training length minus that of {plain} or of {reference} "
+        "on the same sequences, below 0 where the row is better. *Over models* is the "
+        "95 % interval by Student's t of the single models' differences, which the "
+        "verdicts go by; *over sequences* is a 95 % bootstrap interval over test "
+        "sequences, for these models alone; the last column is how many of them agree "
+        f"that the difference from {reference} is below 0. † marks a row below "
+        f"{LEARNED:.0%} within the training length, which has not learned the task."
     )
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """A line per row of one task."""
-    lines = [
-        "| | within, % | beyond, % | loss beyond | difference | models below 0 |",
-        "|---|---|---|---|---|---|",
-    ]
+    plain, reference = (rows[place] for place in REFERENCES)
+    header = ["", "within, %", "beyond, %", "loss beyond"]
+    header += [f"minus {row['label']} [over models]" for row in (plain, reference)]
+    header += ["[over sequences]", "models below 0"]
+    lines = [header, ["---"] * len(header)]
     for row in rows:
-        difference = row["minus_reference"]
-        low, high = difference["interval"]
-        models = difference["models"]
-        own = low == high == difference["mean"] == 0
-        below = sum(value < 0 for value in models)
-        learned = np.mean(row["within"]) >= LEARNED
-        cells = [
-            row["label"] + ("" if learned else " †"),
-            f"{100 * np.mean(row['within']):.1f}",
-            f"{100 * np.mean(row['beyond']):.1f}",
-            f"{np.mean(row['loss']):.3f}",
-            "" if own else f"{difference['mean']:+.3f} [{low:+.3f}, {high:+.3f}]",
-            "" if own else f"{below} of {len(models)}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        low, high = row["minus_reference"]["interval"]
+        models = row["minus_reference"]["models"]
+        below = f"{sum(value < 0 for value in models)} of {len(models)}"
+        own = row is reference
+        lines.append(
+            [
+                _marked(row),
+                f"{100 * np.mean(row['within']):.1f}",
+                f"{100 * np.mean(row['beyond']):.1f}",
+                f"{np.mean(row['loss']):.3f}",
+                "" if row is plain else _shown(difference(row, plain, "loss")),
+                "" if own else _shown(difference(row, reference, "loss")),
+                "" if own else f"[{low:+.3f}, {high:+.3f}]",
+                "" if own else below,
+            ]
+        )
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _marked(row: dict[str, Any]) -> str:
+    """The label, with a dagger where the task is not learned."""
+    return row["label"] + ("" if np.mean(row["within"]) >= LEARNED else " †")
+
+
+def _shown(found: Difference) -> str:
+    if found.interval is None:
+        return f"{found.mean:+.3f} [one model]"
+    low, high = found.interval
+    return f"{found.mean:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _verdicts(results: Results, held_out: list[dict[str, Any]]) -> str:
-    """A sentence for each found row: where its interval lies against the reference."""
-    reference, lines = results["rows"][1]["label"], []
+    """Each found row against RoPE, against Resonance, and beside the best row."""
+    if not held_out:
+        return ""
+    lines = [
+        "What was found on the held-out tasks, by the loss beyond the training length. "
+        "*Below* and *above* need the 95 % interval over models to exclude 0.\n"
+    ]
     for label in results["found"]:
-        for kind in (SWITCHED, TRAINED):
-            counts = {"below": 0, "above": 0, "undecided": 0}
-            for task in held_out:
-                counts[_side(task[kind], label)] += 1
-            lines.append(
-                f"- {label}, {'same models' if kind == SWITCHED else 'trained with'}: "
-                f"loss beyond below that of {reference} in {counts['below']} of "
-                f"{len(held_out)} held-out tasks, above in {counts['above']}, "
-                f"undecided in {counts['undecided']}."
-            )
-    return "\n".join(lines) if held_out else ""
+        for kind, name in ((SWITCHED, "same models"), (TRAINED, "trained with")):
+            tasks = [(_title(task), task[kind]) for task in held_out]
+            sides = "; ".join(_sides(tasks, label, place) for place in REFERENCES)
+            lines.append(f"- {label}, {name}: {sides}. {_best(tasks, label)}")
+    return "\n".join(lines)
 
 
-def _side(rows: list[dict[str, Any]], label: str) -> str:
+def _sides(tasks: list[Titled], label: str, place: int) -> str:
+    """In how many tasks the row is below, above and undecided against another."""
+    signs = [
+        difference(_row(rows, label), rows[place], "loss").side for _, rows in tasks
+    ]
+    name = tasks[0][1][place]["label"]
+    return (
+        f"below {name} in {signs.count(-1)} of {len(signs)} tasks, above in "
+        f"{signs.count(1)}, undecided in {signs.count(0)}"
+    )
+
+
+def _best(tasks: list[Titled], label: str) -> str:
+    """The row of the lowest mean loss of each task, beside the one called `label`."""
+    told = []
+    for title, rows in tasks:
+        own = _row(rows, label)
+        best = min(rows, key=lambda row: np.mean(row["loss"]))
+        loss = f"{np.mean(best['loss']):.3f}"
+        against = "" if best is own else f" against {np.mean(own['loss']):.3f}"
+        told.append(f"{_marked(best)} in {title} ({loss}{against})")
+    return f"Lowest mean loss: {'; '.join(told)}."
+
+
+def _row(rows: list[dict[str, Any]], label: str) -> dict[str, Any]:
     (row,) = (row for row in rows if row["label"] == label)
-    low, high = row["minus_reference"]["interval"]
-    return "below" if high < 0 else "above" if low > 0 else "undecided"
+    return row
 
 
 def _title(task: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ BOS_NAMES = (
     "[BOS]",
     "[CLS]",
 )
+NO_BOS = "?bos=None"  # behind a file whose checkpoint has no such token
 
 
 class Tokenizer(Protocol):
@@ -89,6 +90,7 @@ class HuggingFaceTokenizer:
         self.bos_id, self.vocab_size, self.checksum = _with_bos(
             path, content, size, own, bos_id
         )
+        self.added_bos = self.bos_id == size  # the file has none
 
     def encode(self, text: str) -> np.ndarray:
         # The fast call leaves out character offsets; it exists for batches alone.
@@ -127,6 +129,7 @@ class SentencePieceTokenizer:
         self.bos_id, self.vocab_size, self.checksum = _with_bos(
             path, content, size, bos if bos >= 0 else None, bos_id
         )
+        self.added_bos = self.bos_id == size  # the file has none
 
     def encode(self, text: str) -> np.ndarray:
         return np.asarray(self._model.EncodeAsIds(text), np.int32)
@@ -151,12 +154,14 @@ def load_tokenizer(
       spec: "bytes"; "bpe:N", a byte-level BPE of at most N tokens, trained once on the
         train split of `corpus` (fewer where the text has no more pairs to merge); or
         the path of a tokenizer.json or a SentencePiece .model file, with "?bos=N"
-        behind it where token N begins a document and the file does not say so.
+        behind it where token N begins a document and the file does not say so. An
+        imported checkpoint without any such token has "?bos=None" there.
       corpus: what "bpe:N" is trained on.
       data_dir: where "bpe:N" is stored; None means beside the corpus.
 
     Raises:
-      ValueError: unknown spec, missing file, not a tokenizer, N below 257.
+      ValueError: unknown spec, missing file, not a tokenizer, N below 257; or
+        "?bos=None", since documents begin with a BOS.
     """
     spec = os.fspath(spec)
     if spec == "bytes":
@@ -164,6 +169,12 @@ def load_tokenizer(
     if spec.startswith("bpe:"):
         return HuggingFaceTokenizer(_trained_bpe(spec, corpus, data_dir))
     name, marked, number = spec.partition("?bos=")
+    if spec.endswith(NO_BOS):
+        raise ValueError(
+            f"the checkpoint of tokenizer {name} has no BOS, with which documents "
+            "begin here: measure it by `rope-lab evaluate` or `perplexity` with "
+            "--config.bos=False"
+        )
     if marked and not number.isdecimal():
         raise ValueError(f"tokenizer {spec!r}: expected a token number behind ?bos=")
     path, bos_id = Path(name).expanduser(), int(number) if marked else None

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from rope_lab.evaluation.combine import of_model
+from rope_lab.evaluation.combine import model_labels, of_model
 from rope_lab.evaluation.intervals import Interval
 from rope_lab.evaluation.results import NATURAL, Results, cell, truncated_row
 from rope_lab.logic import logic_from_dict
@@ -50,31 +50,59 @@ def loss_increase(results: Results, label: str) -> float:
 def gap_correlations(results: Results) -> dict[str, Any]:
     """Spearman's rank correlation of mean and largest gap with the loss increase.
 
-    {"rows": count, "mean": {"mean", "interval"}, "largest": ...}; intervals are from
-    a bootstrap over rows, null with fewer than `FEWEST`.
+    {"rows": count, "mean": {"mean", "interval"}, "largest": ..., "models": {label of a
+    model: the same three of its rows alone}}. Rows of one model with equal gaps and
+    equal losses are one encoding under several names, and count once. Intervals are
+    from a bootstrap over rows within each model; correlations are null with fewer than
+    `FEWEST` rows, or where gaps or losses do not vary.
     """
     gaps = row_gaps(results)
-    losses = [loss_increase(results, label) for label in gaps]
-    found: dict[str, Any] = {"rows": len(gaps), "mean": None, "largest": None}
-    if len(gaps) >= FEWEST:
-        values = list(gaps.values())
+    model_of = {row["label"]: row["model"] for row in results["rows"]}
+    distinct: dict[tuple[str, bytes, float], tuple[str, np.ndarray, float]] = {}
+    for label, values in gaps.items():
+        model, loss = model_of[label], loss_increase(results, label)
+        distinct.setdefault((model, values.tobytes(), loss), (model, values, loss))
+    points = list(distinct.values())
+    models = {
+        model: [point for point in points if point[0] == model]
+        for model in model_labels(results)
+    }
+    return _correlations(points) | {
+        "models": {model: _correlations(own) for model, own in models.items() if own}
+    }
+
+
+def _correlations(points: list[tuple[str, np.ndarray, float]]) -> dict[str, Any]:
+    """Of (model, gap of each plane, loss increase), one per row."""
+    found: dict[str, Any] = {"rows": len(points), "mean": None, "largest": None}
+    if len(points) >= FEWEST:
+        models, gaps, losses = zip(*points, strict=True)
         for name, reduce in (("mean", np.mean), ("largest", np.max)):
-            mean, low, high = rank_correlation([reduce(v) for v in values], losses)
-            interval = None if np.isnan(low) else [float(low), float(high)]
-            found[name] = {"mean": float(mean), "interval": interval}
+            reduced = [reduce(values) for values in gaps]
+            mean, low, high = rank_correlation(reduced, losses, groups=models)
+            if not np.isnan(mean):
+                interval = None if np.isnan(low) else [float(low), float(high)]
+                found[name] = {"mean": float(mean), "interval": interval}
     return found
 
 
 def rank_correlation(
-    a: Any, b: Any, resamples: int = RESAMPLES, seed: int = 0
+    a: Any, b: Any, resamples: int = RESAMPLES, seed: int = 0, groups: Any = None
 ) -> Interval:
     """Spearman's correlation of paired values with its 95 % percentile interval.
 
     Pairs are drawn with replacement; a draw in which one of the two does not vary has
     no correlation and is left out.
 
+    Args:
+      a, b: float[N].
+      resamples: bootstrap draws.
+      seed: of the draws.
+      groups: a name per pair; each draw has as many pairs of a group as there are. By
+        default all are of one.
+
     Raises:
-      ValueError: for fewer than two pairs, or unequal numbers.
+      ValueError: for fewer than two pairs, or unequal numbers of values or names.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
@@ -82,8 +110,17 @@ def rank_correlation(
             f"a has shape {a.shape} and b {b.shape}; a rank correlation needs at least "
             "two pairs of numbers"
         )
-    drawn = np.random.default_rng(seed).integers(len(a), size=(resamples, len(a)))
-    found = _spearman(a[drawn], b[drawn])
+    names = np.zeros(len(a)) if groups is None else np.asarray(groups)
+    if names.shape != a.shape:
+        raise ValueError(
+            f"groups has {len(names)} names for {len(a)} pairs; give one name per pair"
+        )
+    rng, drawn = np.random.default_rng(seed), []
+    for name in np.unique(names):
+        own = np.flatnonzero(names == name)
+        drawn.append(own[rng.integers(len(own), size=(resamples, len(own)))])
+    drawn_RN = np.concatenate(drawn, axis=1)
+    found = _spearman(a[drawn_RN], b[drawn_RN])
     found = found[np.isfinite(found)]
     low, high = np.quantile(found, [0.025, 0.975]) if len(found) else (np.nan, np.nan)
     return Interval(float(_spearman(a[None], b[None])[0]), low, high)

@@ -7,6 +7,7 @@ one encoding in it, with a value per seed. Accuracies are fractions.
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from rope_lab.evaluation.posgen_published import WITHIN_LEARNED, published
 
@@ -27,6 +28,7 @@ class Difference(NamedTuple):
 
     mean: float
     error: float | None
+    seeds: int
 
     @property
     def sign(self) -> int:
@@ -34,6 +36,22 @@ class Difference(NamedTuple):
         if self.error is None or abs(self.mean) <= self.error:
             return 0
         return 1 if self.mean > 0 else -1
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 %, by Student's t with a degree of freedom less than seeds."""
+        if self.error is None:
+            return None
+        reach = float(stats.t.ppf(0.975, self.seeds - 1)) * self.error
+        return self.mean - reach, self.mean + reach
+
+    @property
+    def side(self) -> int:
+        """1 or -1 where the 95 % interval excludes 0, else 0."""
+        if self.interval is None:
+            return 0
+        low, high = self.interval
+        return int(low > 0) - int(high < 0)
 
 
 class Claim(NamedTuple):
@@ -44,6 +62,11 @@ class Claim(NamedTuple):
     difference: Difference  # resonant minus plain
     learned: bool  # both rows
     published: float | None  # the published difference, a fraction
+
+    @property
+    def counts(self) -> bool:
+        """Both rows are learned, and the difference exceeds its standard error."""
+        return self.learned and self.difference.sign != 0
 
     @property
     def answer(self) -> str:
@@ -75,7 +98,7 @@ def difference(a: Row, b: Row, key: str) -> Difference:
     values = np.array(a[key]) - np.array(b[key])
     count = len(values)
     error = float(np.std(values, ddof=1) / count**0.5) if count > 1 else None
-    return Difference(float(values.mean()), error)
+    return Difference(float(values.mean()), error, count)
 
 
 def kind(entry: Entry, place: int) -> tuple[str, bool]:

@@ -44,6 +44,8 @@ SETTINGS = {
     ("training", "num_steps"): 11_850,
     ("training", "learning_rate"): 2e-4,
     ("training", "weight_decay"): 0.01,
+    ("training", "b2"): 0.999,
+    ("training", "clip_norm"): None,
     ("batch_size",): 128,
 }
 SEEDS = 5
@@ -56,7 +58,7 @@ def published(name: str, resonance: bool, subtask: str) -> Published | None:
 
 
 def departures(settings: dict[str, Any]) -> list[str]:
-    """Every setting of a cell that is not the published one, `name value (published)`.
+    """Every one of `SETTINGS` that a cell changes, as `name value (published)`.
 
     A width of the gated feed-forward block with a third fewer units has the parameters
     of the published plain one, and is no departure in size.
@@ -72,8 +74,12 @@ def departures(settings: dict[str, Any]) -> list[str]:
             same = abs(value - expected) <= 8
         if not same:
             name = path[-1].replace("_", " ")
-            lines.append(f"{name} {value:,} ({expected:,})")
+            lines.append(f"{name} {_shown(value)} ({_shown(expected)})")
     if len(settings["seeds"]) != SEEDS:
         count = len(settings["seeds"])
         lines.append(f"{count} seed{'s' * (count != 1)} ({SEEDS})")
     return lines
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:,}"

@@ -18,7 +18,7 @@ import numpy as np
 
 from rope_lab.data.shuffling import Purpose, draws
 
-VERSION = 1
+VERSION = 2  # 1: several keys at depths that did not ascend
 _ADJECTIVES = (
     "amber", "bold", "calm", "dark", "eager", "fair", "gentle", "happy", "iron",
     "jolly", "keen", "loyal", "mild", "noble", "old", "plain", "quick", "round",
@@ -102,7 +102,7 @@ def _needle(random: np.ndarray, index: int) -> Sample:
 
 
 def _several_keys(random: np.ndarray, index: int) -> Sample:
-    return _keyed(random, _KEYS, tuple(_share(r) for r in random[-_KEYS:]))
+    return _keyed(random, _KEYS, tuple(sorted(_share(r) for r in random[-_KEYS:])))
 
 
 def _keyed(random: np.ndarray, count: int, depths: tuple[float, ...]) -> Sample:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import os
@@ -32,7 +33,8 @@ class Pretrained:
     Attributes:
       model: its dimensions.
       graphdef, params: as `init_model` gives them.
-      tokenizer: its own.
+      tokenizer: its own; its bos_id is None where neither its file nor the checkpoint
+        names a token that begins a document.
       trained: spec of the encoding it was trained with, or one per layer.
       changed: the spec that was asked for in its place, or None.
       train_length: tokens, what the checkpoint says it was last trained at.
@@ -88,6 +90,8 @@ def load_pretrained(
       ValueError: whatever does not fit, before anything is loaded.
     """
     described, source, tokenizer = _opener(Path(path).expanduser())
+    if described.bos_id is None:
+        tokenizer = _without_added_bos(tokenizer)
     model = dataclasses.replace(described.model, dtype=dtype)
     if tokenizer.vocab_size > model.vocab_size:
         raise ValueError(
@@ -120,6 +124,15 @@ def _opener(path: Path) -> Opened:
     raise ValueError(
         f"{path}: give a folder with a config.json, a .gguf file, or a llama2.c .bin"
     )
+
+
+def _without_added_bos(tokenizer: Tokenizer) -> Tokenizer:
+    """The same without a BOS that its file lacks: this model has not learned it."""
+    if not tokenizer.added_bos:  # type: ignore[attr-defined]
+        return tokenizer
+    tokenizer = copy.copy(tokenizer)
+    tokenizer.bos_id, tokenizer.vocab_size = None, tokenizer.vocab_size - 1
+    return tokenizer
 
 
 def _at(spec: Any, length: int | None) -> Any:

@@ -17,6 +17,8 @@ from rope_lab.plots.style import (
     panel_columns,
     save,
     series,
+    styled,
+    styled_grey,
     type_size,
 )
 
@@ -133,7 +135,7 @@ def accuracy_by_text(
         axes = figure.subplots()
         kinds = (lookup.NATURAL, lookup.REPEATED)
         for kind, marker, color, shift in zip(
-            kinds, "oD", series(), (-0.15, 0.15), strict=False
+            kinds, "oD", series()[:2], (-0.15, 0.15), strict=True
         ):
             cells = [lookup.cell(row, length, kind) for row in rows]
             middle = 100 * np.array([cell["accuracy"] for cell in cells])
@@ -165,11 +167,9 @@ def training_curves(
     def draw(figure: Figure) -> None:
         grid = figure.subplots(1, len(panels), squeeze=False).ravel()
         for axes, (title, runs) in zip(grid, panels.items(), strict=True):
-            for color, (label, (steps, losses)) in zip(
-                series(), runs.items(), strict=False
-            ):
-                axes.plot(steps, losses, color=color, alpha=0.3, lw=0.8)
-                axes.plot(steps, _smooth(losses), color=color, label=label)
+            for style, (label, (steps, losses)) in styled(runs.items()):
+                axes.plot(steps, losses, color=style["color"], alpha=0.3, lw=0.8)
+                axes.plot(steps, _smooth(losses), label=label, **style)
             axes.set_title(title)
             axes.set_xlabel("step")
             axes.legend()
@@ -181,9 +181,9 @@ def training_curves(
 def _one_panel(figure: Figure, curves, train_length: int, room) -> None:
     axes = figure.subplots()
     ends = []
-    for color, (label, bins) in zip(series(), curves.items(), strict=False):
-        axes.plot(_middles(bins), bins["loss"], color=color, label=label)
-        ends.append((min(bins["loss"][-1], room[1]), label, color))
+    for style, (label, bins) in styled(curves.items()):
+        axes.plot(_middles(bins), bins["loss"], label=label, **style)
+        ends.append((min(bins["loss"][-1], room[1]), label, style["color"]))
     _frame(axes, train_length, room, max(b["edges"][-1] for b in curves.values()))
     axes.set_xlabel("position, tokens (vertical line: training length)")
     axes.set_ylabel("loss, nats per token")
@@ -216,7 +216,7 @@ def _multiples(results, curves, quantity: str, room, path: PathLike, title) -> P
 
     def draw(figure: Figure) -> None:
         grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-        for axes, label in zip(grid.ravel(), shown, strict=False):
+        for axes, label in zip(grid.ravel()[: len(shown)], shown, strict=True):
             _panel(axes, {name: curves[name] for name in grey}, curves[label])
             _frame(axes, results["train_length"], room, curves[label]["edges"][-1])
             axes.set_title(textwrap.fill(label, 20), fontsize=type_size(0.9))
@@ -237,9 +237,8 @@ def _multiples(results, curves, quantity: str, room, path: PathLike, title) -> P
 
 
 def _panel(axes, references: Mapping[str, Any], bins: Mapping[str, Any]) -> None:
-    for reference, dashes in zip(references.values(), (":", "--"), strict=False):
-        x = _middles(reference)
-        axes.plot(x, reference["loss"], color=GREY, ls=dashes, lw=1.2)
+    for style, reference in styled_grey(references.values()):
+        axes.plot(_middles(reference), reference["loss"], lw=1.2, **style)
     _curve(axes, _middles(bins), bins, series()[0], None)
 
 

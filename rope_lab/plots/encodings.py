@@ -9,7 +9,15 @@ import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
-from rope_lab.plots.style import GREY, UNTRAINED, PathLike, save, series, type_size
+from rope_lab.plots.style import (
+    GREY,
+    MARKERS,
+    UNTRAINED,
+    PathLike,
+    save,
+    styled,
+    type_size,
+)
 from rope_lab.rotary import Frequencies, critical_dimension
 
 _WRITTEN = 12  # tokens of a matrix whose squares have room for numbers
@@ -35,7 +43,8 @@ def relative_position_matrices(
 
     def draw(figure: Figure) -> None:
         grid = figure.subplots(lines, columns, squeeze=False).ravel()
-        for axes, (name, matrix) in zip(grid, matrices.items(), strict=False):
+        drawn = grid[: len(matrices)]
+        for axes, (name, matrix) in zip(drawn, matrices.items(), strict=True):
             matrix = np.ma.masked_invalid(np.asarray(matrix))
             image = axes.imshow(
                 matrix, cmap=colors, vmin=0, vmax=trained, rasterized=True
@@ -54,7 +63,7 @@ def relative_position_matrices(
         for axes in grid[len(matrices) :]:
             axes.remove()
         bar = figure.colorbar(
-            image, ax=grid[: len(matrices)], location="bottom", extend="max",
+            image, ax=drawn, location="bottom", extend="max",
             shrink=0.7, aspect=30, pad=0.03,
         )  # fmt: skip
         bar.set_label(
@@ -91,11 +100,10 @@ def wavelengths(
 
     def draw(figure: Figure) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
-        for n, (label, values) in enumerate(known.items()):
-            style = {"color": series()[n], "marker": "os^Dv*"[n % 6], "markersize": 4}
-            above.plot(values, label=label, lw=1.2, **style)
+        for style, (label, values) in styled(known.items(), MARKERS):
+            above.plot(values, label=label, lw=1.2, markersize=4, **style)
             rounding = 100 * (np.rint(values).clip(1) / values - 1)
-            below.plot(rounding, lw=1, label=label, **style)
+            below.plot(rounding, lw=1, label=label, markersize=4, **style)
         above.set_yscale("log")
         above.axhline(train_length, color=GREY, ls="--", lw=1)
         above.text(

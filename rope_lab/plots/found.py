@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from rope_lab.plots.style import GREY, PathLike, save, series
+from rope_lab.plots.style import GREY, MARKERS, PathLike, save, styled
 from rope_lab.rotary import Frequencies
 
 
@@ -22,10 +22,9 @@ def found_wavelengths(
 
     def draw(figure: Figure) -> None:
         above, below = figure.subplots(2, 1, sharex=True)
-        for n, (label, values) in enumerate(known.items()):
-            style = {"color": series()[n], "marker": "os^Dv*"[n % 6], "markersize": 4}
-            above.plot(values, label=label, lw=1.2, **style)
-            below.plot(100 * (values / start - 1), lw=1, **style)
+        for style, (label, values) in styled(known.items(), MARKERS):
+            above.plot(values, label=label, lw=1.2, markersize=4, **style)
+            below.plot(100 * (values / start - 1), lw=1, markersize=4, **style)
         above.set_yscale("log")
         above.axhline(train_length, color=GREY, ls="--", lw=1)
         above.text(0, train_length * 1.15, f"training length {train_length}")

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from rope_lab.plots.style import GREY, PathLike, save, series
+from rope_lab.plots.style import GREY, MARKERS, PathLike, save, styled
 
 
 def perplexity_by_length(
@@ -22,7 +22,7 @@ def perplexity_by_length(
     Curves are moved aside a little, so that no interval hides another.
 
     Args:
-      records: from `measure_perplexity`, at most six, of the same documents.
+      records: from `measure_perplexity`, of the same documents.
       train_length: tokens, marked.
       path: PNG file to write.
       title: above the picture.
@@ -32,16 +32,15 @@ def perplexity_by_length(
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         aside = 2.0 ** (0.04 * (np.arange(len(records)) - len(records) // 2))
-        for color, marker, factor, record in zip(
-            series(), "os^Dv*", aside, records, strict=False
-        ):
+        placed = zip(aside, records, strict=True)
+        for style, (factor, record) in styled(placed, MARKERS):
             cells = record["results"]
             middle = np.array([cell["perplexity"] for cell in cells])
             bounds = np.array([_bounds(cell) for cell in cells]).T
             axes.errorbar(
                 [factor * cell["length"] for cell in cells], middle,
-                yerr=np.abs(bounds - middle), color=color, marker=marker,
-                markersize=5, elinewidth=1.2, label=record["label"],
+                yerr=np.abs(bounds - middle), markersize=5, elinewidth=1.2,
+                label=record["label"], **style,
             )  # fmt: skip
         axes.axvline(train_length, color=GREY, lw=1)
         axes.set_xscale("log", base=2)

@@ -1,5 +1,6 @@
 """Pictures of a PosGen study: accuracy by position, and validation curves."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from rope_lab.plots.style import GREY, NUM_COLORS, PathLike, save, series, type_size
+from rope_lab.plots.style import GREY, PathLike, save, styled, type_size
 
-_DASHES = ("-", "--", ":", "-.")
 _SMOOTH = 8  # positions averaged, so that few test sequences make a readable curve
 
 
@@ -24,11 +24,11 @@ def posgen_accuracy(
 
     def panel(axes, entry: dict[str, Any]) -> None:
         length = entry["settings"]["data"]["train_length"]
-        for color, dashes, row in _styled(entry["rows"]):
+        for style, row in styled(entry["rows"]):
             curves = 100 * np.array(row["by_position"]["accuracy"])
             first = row["by_position"]["first_target"]
             places, values = _binned(curves, first, length)
-            _band(axes, places, values, color, dashes, row["label"])
+            _band(axes, places, values, style, row["label"])
         axes.axvline(length, color=GREY, lw=1)
         axes.set_xlim(0, entry["settings"]["data"]["test_length"])
         axes.set_ylim(0, 101)
@@ -48,39 +48,33 @@ def posgen_validation(
     last = max(max(r["validation"]["steps"]) for e in entries for r in e["rows"])
 
     def panel(axes, entry: dict[str, Any]) -> None:
-        for color, dashes, row in _styled(entry["rows"]):
+        for style, row in styled(entry["rows"]):
             steps = np.array(row["validation"]["steps"])
             losses = np.array(row["validation"]["loss"])
-            _band(axes, steps, losses, color, dashes, row["label"])
+            _band(axes, steps, losses, style, row["label"])
         axes.set_ylim(bottom=0)
         axes.set_xlim(0, last)
 
     return _panels(entries, path, titles, panel, "step", "validation loss, nats")
 
 
-def _styled(rows: Sequence[dict[str, Any]]):
-    """(colour, dashes, row): dashes change when the colours are used up."""
-    colors = series()
-    for n, row in enumerate(rows):
-        yield colors[n % NUM_COLORS], _DASHES[n // NUM_COLORS % len(_DASHES)], row
-
-
 def _binned(curves_ST: np.ndarray, first: int, length: int):
     """Means of up to 8 neighbours; no bin crosses the training length."""
     stop = first + curves_ST.shape[1]
     edges = [*range(first, length, _SMOOTH), *range(length, stop, _SMOOTH), stop]
-    spans = list(zip(edges, edges[1:], strict=False))
+    spans = list(itertools.pairwise(edges))
     middles = np.array([(a + b - 1) / 2 for a, b in spans])
     means = [curves_ST[:, a - first : b - first].mean(axis=1) for a, b in spans]
     return middles, np.stack(means, axis=1)
 
 
-def _band(axes, x, values_ST, color: str, dashes: str, label: str) -> None:
+def _band(axes, x, values_ST, style: dict[str, Any], label: str) -> None:
     mean = values_ST.mean(axis=0)
-    axes.plot(x, mean, color=color, ls=dashes, label=label)
+    axes.plot(x, mean, label=label, **style)
     if len(values_ST) > 1:
         sd = values_ST.std(axis=0, ddof=1)
-        axes.fill_between(x, mean - sd, mean + sd, color=color, alpha=0.15, lw=0)
+        low, high, color = mean - sd, mean + sd, style["color"]
+        axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
 
 
 def _panels(

@@ -12,7 +12,16 @@ from matplotlib.figure import Figure
 from rope_lab.evaluation import results as lookup
 from rope_lab.evaluation.findings import ordered_rows, plain_row
 from rope_lab.plots.curves import _bounds, _multiples
-from rope_lab.plots.style import GREY, PathLike, save, series, type_size
+from rope_lab.plots.style import (
+    GREY,
+    MARKERS,
+    PathLike,
+    save,
+    series,
+    styled,
+    styled_grey,
+    type_size,
+)
 
 ACCURACY = "next-token accuracy, %"
 
@@ -78,14 +87,12 @@ def accuracy_against(
     def draw(figure: Figure) -> None:
         grid = figure.subplots(len(kinds), 1, sharex=True, squeeze=False).ravel()
         for axes, kind in zip(grid, kinds, strict=True):
-            for color, marker, (name, points) in zip(
-                series(), "osD^v*", curves.items(), strict=False
-            ):
-                _option_curve(axes, points, rows, length, kind, name, color, marker)
-            for dashes, name in zip((":", "--"), references, strict=False):
+            for style, (name, points) in styled(curves.items(), "osD^v*"):
+                _option_curve(axes, points, rows, length, kind, name, style)
+            for style, name in styled_grey(references):
                 if name in rows:
                     level = 100 * lookup.cell(rows[name], length, kind)["accuracy"]
-                    axes.axhline(level, color=GREY, ls=dashes, lw=1.2, label=name)
+                    axes.axhline(level, lw=1.2, label=name, **style)
             axes.set_title(f"{kind} text")
             axes.set_ylabel("accuracy, %")
         grid[-1].set_xscale("log", base=2)
@@ -107,11 +114,7 @@ def feature_gaps(
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for n, (label, values) in enumerate(gaps.items()):
-            style: dict[str, Any] = {
-                "color": series()[n % len(series())],
-                "marker": "os^Dv*"[n % 6],
-            }
+        for style, (label, values) in styled(gaps.items(), MARKERS):
             shown = np.maximum(values, 1e-6)  # exact zeros have no place on the axis
             axes.plot(shown, label=label, lw=1.2, markersize=4, **style)
         axes.axvline(critical - 0.5, color=GREY, ls=":", lw=1.2)
@@ -158,7 +161,7 @@ def gap_against_loss(
     return save(draw, path, 4.6, title)
 
 
-def _option_curve(axes, points, rows, length, kind, name, color, marker) -> None:
+def _option_curve(axes, points, rows, length, kind, name, style) -> None:
     known = {x: rows[label] for x, label in sorted(points.items()) if label in rows}
     if not known:
         return
@@ -166,8 +169,8 @@ def _option_curve(axes, points, rows, length, kind, name, color, marker) -> None
     middle = 100 * np.array([cell["accuracy"] for cell in cells])
     bounds = 100 * np.array([_bounds(cell) for cell in cells]).T
     axes.errorbar(
-        list(known), middle, yerr=np.abs(bounds - middle), color=color,
-        marker=marker, markersize=5, elinewidth=1.2, label=name,
+        list(known), middle, yerr=np.abs(bounds - middle), markersize=5,
+        elinewidth=1.2, label=name, **style,
     )  # fmt: skip
 
 

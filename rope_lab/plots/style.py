@@ -7,11 +7,11 @@ are given as shares of the theme's own, so that one drawing serves every width.
 
 import os
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import matplotlib
 from cycler import cycler
@@ -57,6 +57,10 @@ DARK = _theme(
     "#56B4E9 #F0803C #2FC89A #E39CC4 #F0C040 #8A9BFF",
 )  # fmt: skip
 NUM_COLORS = 6
+MARKERS = "os^Dv*"
+_DASHES = ("-", "--", ":", "-.")
+_GREY_DASHES = (":", "--", "-.", "-")
+T = TypeVar("T")
 
 
 class Paper(NamedTuple):
@@ -97,6 +101,28 @@ def paper(columns: str = "single") -> Iterator[None]:
 def series() -> list[str]:
     """The colours of the theme in force."""
     return matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
+
+
+def styled(items: Iterable[T], markers: str = "") -> Iterator[tuple[dict[str, Any], T]]:
+    """(keywords of `plot`, item): dashes change when the six colours are used up.
+
+    Args:
+      items: what is drawn, a curve each, however many.
+      markers: a sign for each, in turn; none where it is empty.
+    """
+    colors = series()
+    for n, item in enumerate(items):
+        dashes = _DASHES[n // NUM_COLORS % len(_DASHES)]
+        style: dict[str, Any] = {"color": colors[n % NUM_COLORS], "ls": dashes}
+        if markers:
+            style["marker"] = markers[n % len(markers)]
+        yield style, item
+
+
+def styled_grey(items: Iterable[T]) -> Iterator[tuple[dict[str, Any], T]]:
+    """The same for what curves are compared with: grey, and told apart by dashes."""
+    for n, item in enumerate(items):
+        yield {"color": GREY, "ls": _GREY_DASHES[n % len(_GREY_DASHES)]}, item
 
 
 def type_size(share: float) -> float:

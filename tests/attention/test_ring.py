@@ -9,6 +9,7 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fake_devices import xla_flags
 
 from rope_lab import attend, position_logic
 from rope_lab.attention import attend_by_heads, zigzag
@@ -34,11 +35,10 @@ MANY = [
 
 def compare(cases):
     """In a process of eight devices."""
-    flags = "--xla_force_host_platform_device_count=8"
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     done = subprocess.run(
         [sys.executable, ROOT / "tests" / "ring_and_dense.py", *cases],
-        env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": paths},
+        env=os.environ | {"XLA_FLAGS": xla_flags(8), "PYTHONPATH": paths},
         capture_output=True,
         text=True,
     )

@@ -4,11 +4,15 @@ import json
 
 import numpy as np
 import pytest
+import tokenizers as hf
 from tiny_checkpoint import logits, write_folder
 
 from rope_lab import position_logic
 from rope_lab.cli.checkpoints import load_checkpoint
+from rope_lab.cli.evaluation_config import CheckpointConfig
 from rope_lab.cli.main import main, run_experiment
+from rope_lab.cli.subject import Loading
+from rope_lab.data import load_tokenizer
 from rope_lab.interop import load_pretrained
 
 BASE = 5e5
@@ -95,6 +99,25 @@ def test_an_encoding_that_transformers_lacks_is_refused_by_the_command(
         main([*argv, '--encoding={"name": "rerope", "window": 4}'])
     assert "rerope cannot be exported: far keys" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_without_a_bos_is_measured_without_one(tmp_path):
+    folder, workdir = tmp_path / "theirs", tmp_path / "ours"
+    write_folder(folder)
+    pieces = {f"w{number}": number for number in range(257)}
+    hf.Tokenizer(hf.models.WordLevel(pieces, "w0")).save(str(folder / "tokenizer.json"))
+    described = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(described | {"bos_token_id": None}))
+    main(["rope-lab", "import", str(folder), f"--workdir={workdir}"])
+    for place in (folder, workdir):
+        with pytest.raises(ValueError, match="has no BOS.*--config.bos=False"):
+            Loading(CheckpointConfig(checkpoint=str(place)))
+        subject = Loading(CheckpointConfig(checkpoint=str(place), bos=False)).subject
+        assert subject.tokenizer.bos_id is None
+        assert subject.tokenizer.encode("w256").tolist() == [256]
+    kept = load_checkpoint(workdir).meta["config"]["data"]["tokenizer"]
+    with pytest.raises(ValueError, match="has no BOS, with which documents begin"):
+        load_tokenizer(kept)  # as fine-tuning does
 
 
 def test_a_workdir_with_anything_in_it_stays_as_it_is(imported, capsys):

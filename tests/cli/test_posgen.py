@@ -1,5 +1,7 @@
 """The PosGen study end to end, on a model of seconds, and its committed page."""
 
+import copy
+import dataclasses
 import json
 import os
 import signal
@@ -15,6 +17,7 @@ from rope_lab.cli.main import run_experiment
 from rope_lab.cli.posgen import posgen
 from rope_lab.cli.posgen_cells import make_cell
 from rope_lab.cli.posgen_page import page, read_studies
+from rope_lab.cli.posgen_tables import claims_table, prefixes_table, run_lines
 from rope_lab.evaluation.posgen_published import departures
 
 ROOT = Path(__file__).parents[2]
@@ -162,6 +165,54 @@ def test_the_small_config_keeps_lengths_head_dim_modulus_and_data():
     lines = departures(settings)
     assert not [line for line in lines if any(word in line for word in kept)]
     assert "width 64 (512)" in lines and "3 seeds (5)" in lines
+
+
+def test_settings_left_at_their_defaults_are_named_as_departures():
+    config = load("posgen_small")
+    lines = departures(make_cell(config, config.cells[0]).settings())
+    assert "b2 0.95 (0.999)" in lines and "clip norm 1.0 (none)" in lines
+    without = dataclasses.replace(config.training, b2=0.999, clip_norm=None)
+    config = dataclasses.replace(config, training=without)
+    lines = departures(make_cell(config, config.cells[0]).settings())
+    assert not [line for line in lines if line.startswith(("b2", "clip"))]
+
+
+@pytest.fixture(scope="module")
+def small():
+    """The committed results of the small size."""
+    return read_studies(ROOT / "experiments" / "posgen")["small"]
+
+
+def test_the_remark_on_prefixes_follows_the_cells(small):
+    disjoint, released = (
+        "Prefixes that no two splits share, as the paper says: ",
+        "Prefixes as the released code draws them, shared between splits: ",
+    )
+    told = run_lines("small", small)
+    assert f"{released}cot-m17-released." in told
+    assert "recursive-m17-disjoint" in told.split(disjoint)[1].split(".")[0]
+    one = small | {"cells": small["cells"][:2]}
+    told = run_lines("small", one)
+    assert f"{disjoint}every cell." in told and released not in told
+
+
+def test_a_difference_that_counts_with_zero_in_its_interval_is_named(small):
+    assert claims_table(small).endswith(
+        "Every difference that counts excludes 0 at 95 %."
+    )
+    results = copy.deepcopy(small)
+    plain, resonant = results["cells"][1]["rows"][:2]
+    plain["beyond"], resonant["beyond"] = [0.1, 0.1, 0.1], [0.1, 0.2, 0.3]
+    text = claims_table(results)
+    assert "| +10.00 ± 5.77 | [−14.84, +34.84] | as published |" in text
+    assert text.endswith(
+        "Differences that count: 1, of which 1 with 0 in the 95 % interval: cot, "
+        "Resonance RoPE minus RoPE."
+    )
+    for row in results["cells"][1]["rows"]:
+        row["within"] = [0.5, 0.5, 0.5]  # not learned, so nothing counts
+    assert claims_table(results).endswith(" |")
+    assert "cot, RoPE, beyond" in prefixes_table(small).split("\n\n")[1]
 
 
 def test_the_committed_page_is_what_its_results_give():

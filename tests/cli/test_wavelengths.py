@@ -1,5 +1,6 @@
 """The search of wavelengths end to end, on models of seconds, and its page."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -113,6 +114,68 @@ def test_a_wrong_setting_ends_the_study_before_any_work(
     with pytest.raises(ValueError, match=message):
         wavelengths(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def made_up():
+    """The committed results, with losses of one held-out task to decide verdicts."""
+    results = copy.deepcopy(json.loads((PAGE / "results.json").read_text()))
+    results["tasks"] = [t for t in results["tasks"] if t["kind"] == "held out"][:1]
+    losses = {
+        "RoPE": [1.0, 2.0, 3.0],
+        "Resonance RoPE": [2.0, 3.0, 4.0],
+        "YaRN": [5.0, 5.0, 5.0],
+        "Resonance-YaRN": [5.0, 5.0, 5.0],
+        "gradient": [1.5, 2.4, 3.6],  # above RoPE, below Resonance RoPE, in each model
+        "evolution": [1.9, 2.9, 4.5],  # below Resonance RoPE in two models of three
+    }
+    (task,) = results["tasks"]
+    for row in task["trained"]:
+        row["loss"] = losses[row["label"]]
+    return results
+
+
+def verdict(results, label, kind):
+    lines = page(results).splitlines()
+    (line,) = [line for line in lines if line.startswith(f"- {label}, {kind}: ")]
+    return line
+
+
+def test_verdicts_are_against_the_start_of_the_search_and_resonance(made_up):
+    told = verdict(made_up, "gradient", "trained with")
+    assert "below RoPE in 0 of 1 tasks, above in 1, undecided in 0" in told
+    assert "below Resonance RoPE in 1 of 1 tasks, above in 0, undecided in 0" in told
+
+
+def test_a_verdict_needs_models_that_agree_not_sequences(made_up):
+    (task,) = made_up["tasks"]
+    (row,) = [row for row in task["trained"] if row["label"] == "evolution"]
+    row["minus_reference"]["interval"] = [-0.2, -0.1]  # over sequences alone
+    told = verdict(made_up, "evolution", "trained with")
+    assert "below Resonance RoPE in 0 of 1 tasks, above in 0, undecided in 1" in told
+
+
+def test_the_best_row_is_named_beside_what_was_found(made_up):
+    told = verdict(made_up, "gradient", "trained with")
+    assert told.endswith(
+        "Lowest mean loss: RoPE in recursive, modulus 11 (2.000 against 2.500)."
+    )
+    told = verdict(made_up, "gradient", "same models")
+    assert told.endswith("YaRN † in recursive, modulus 11 (0.202 against 1.356).")
+    (task,) = made_up["tasks"]
+    (row,) = [row for row in task["trained"] if row["label"] == "gradient"]
+    row["loss"] = [0.1, 0.1, 0.1]
+    told = verdict(made_up, "gradient", "trained with")
+    assert told.endswith("gradient in recursive, modulus 11 (0.100).")
+
+
+def test_one_model_decides_nothing(made_up):
+    (task,) = made_up["tasks"]
+    for row in task["switched"] + task["trained"]:
+        for values in (row["loss"], row["minus_reference"]["models"]):
+            del values[1:]
+    told = verdict(made_up, "gradient", "trained with")
+    assert told.count("undecided in 1") == 2 and "[one model]" in page(made_up)
 
 
 def test_the_committed_page_is_what_its_results_give():

@@ -131,6 +131,7 @@ def test_checksums_tell_tokenizers_apart(corpus, tmp_path):
         ("bpe:300", "give `corpus`"),
         ("missing.json", "missing.json does not exist"),
         ("missing.model", "missing.model does not exist"),
+        ("words.json?bos=None", "words.json has no BOS.*--config.bos=False"),
     ],
 )
 def test_a_wrong_spec_is_refused(spec, message):

@@ -8,6 +8,7 @@ import synthetic_results
 from scipy import stats
 
 from rope_lab import position_logic, rotary
+from rope_lab.cli.study_text import gaps as gap_text
 from rope_lab.evaluation import gaps
 from rope_lab.evaluation.combine import combine
 
@@ -66,6 +67,77 @@ def test_correlations_name_their_rows_and_hold_their_intervals(results):
         assert -1 <= low <= found[name]["mean"] <= high <= 1
     few = {**results, "rows": results["rows"][:3]}
     assert gaps.gap_correlations(few)["mean"] is None
+
+
+def as_if_of_two_models(results):
+    """The results with another model of the same rows, losing a nat more in each."""
+    other = copy.deepcopy(results["rows"])
+    for row in other:
+        row |= {"label": row["label"] + ", again", "model": "again"}
+        for kinds in row["cells"].values():
+            part = kinds["natural"].get("minus_truncated") or {}
+            if "beyond" in part:
+                part["beyond"]["mean"] += 1.0
+    return {**results, "rows": results["rows"] + other}
+
+
+def test_one_encoding_under_two_names_counts_once(results):
+    (row,) = [row for row in results["rows"] if row["label"] == "NTK-mixed"]
+    twice = {**results, "rows": [*results["rows"], row | {"label": "the same"}]}
+    assert len(gaps.row_gaps(twice)) == 8
+    assert gaps.gap_correlations(twice) == gaps.gap_correlations(results)
+    other = copy.deepcopy(row) | {"label": "another loss"}
+    other["cells"]["256"]["natural"]["minus_truncated"]["beyond"]["mean"] += 0.1
+    changed = {**results, "rows": [*results["rows"], other]}
+    assert gaps.gap_correlations(changed)["rows"] == 8
+
+
+def test_each_model_has_a_correlation_of_its_own(results):
+    alone = gaps.gap_correlations(results)
+    both = gaps.gap_correlations(as_if_of_two_models(results))
+    assert both["rows"] == 14 and set(both["models"]) == {"RoPE", "again"}
+    for found in both["models"].values():  # ranks do not change with the level
+        for name in ("rows", "mean", "largest"):
+            assert found[name] == alone[name]
+    assert both["mean"]["mean"] != alone["mean"]["mean"]
+
+
+def test_the_page_names_the_correlation_of_each_model(results):
+    text = "\n".join(gap_text(as_if_of_two_models(results)))
+    assert "over 14 rows of all models" in text
+    assert "- RoPE (7 rows): mean gap" in text
+    assert "- again (7 rows): mean gap" in text
+    assert "Over the rows of one model" not in "\n".join(gap_text(results))
+    single = copy.deepcopy(results["rows"][:2])
+    for row in single:
+        row |= {"label": row["label"] + " alone", "model": "alone"}
+    text = "\n".join(gap_text({**results, "rows": results["rows"] + single}))
+    assert text.endswith("so no correlation: alone.")
+
+
+def test_a_model_whose_gaps_are_equal_has_no_correlation(results):
+    (row,) = [row for row in results["rows"] if row["label"] == "PI"]
+    (plain,) = [row for row in results["rows"] if row["truncated"]]
+    rows = [plain]
+    for n in range(gaps.FEWEST):
+        rows.append(copy.deepcopy(row) | {"label": f"PI {n}"})
+        natural = rows[-1]["cells"]["256"]["natural"]
+        natural["minus_truncated"]["beyond"]["mean"] += n
+    found = gaps.gap_correlations({**results, "rows": rows})
+    assert found["rows"] == gaps.FEWEST and found["mean"] is None
+
+
+def test_draws_keep_the_number_of_rows_of_each_model():
+    # Within each model the order is turned round; the models lie far apart.
+    a = np.array([3.0, 2.0, 1.0, 0.0, 13.0, 12.0, 11.0, 10.0])
+    b = np.array([0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0])
+    models = ["x", "y"]
+    together = gaps.rank_correlation(a, b)
+    apart = gaps.rank_correlation(a, b, groups=np.repeat(models, 4))
+    assert apart.mean == together.mean == pytest.approx(stats.spearmanr(a, b).statistic)
+    assert together.low < 0 < apart.low  # a draw of one model alone is turned round
+    with pytest.raises(ValueError, match="2 names for 8 pairs; give one name per pair"):
+        gaps.rank_correlation(a, b, groups=models)
 
 
 @pytest.mark.parametrize("ties", [False, True])

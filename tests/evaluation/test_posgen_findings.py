@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from rope_lab import position_logic
 from rope_lab.evaluation import posgen_findings as findings
@@ -31,6 +32,29 @@ def test_a_difference_is_paired_by_seed():
     assert claim.difference.error == pytest.approx(np.std(gaps, ddof=1) / 3**0.5)
     assert claim.difference.sign == 1
     assert claim.published == pytest.approx(0.0569)
+
+
+def test_the_interval_is_that_of_a_paired_t_test():
+    plain, resonant = [0.1, 0.5, 0.9, 0.3], [0.2, 0.7, 1.0, 0.35]
+    (claim,) = findings.claims(entry(plain, resonant, within=[1.0] * 4))
+    expected = stats.ttest_rel(resonant, plain).confidence_interval(0.95)
+    assert claim.difference.interval == pytest.approx(tuple(expected))
+
+
+@pytest.mark.parametrize(
+    ("values", "sign", "side"),
+    [
+        ([0.1, 0.11, 0.12], 1, 1),
+        ([-0.1, -0.11, -0.12], -1, -1),
+        ([0.0, 0.1, 0.2], 1, 0),  # more than its standard error, and still open
+        ([-0.1, 0.0, 0.1], 0, 0),
+        ([0.1], 0, 0),
+    ],
+)
+def test_a_difference_may_count_and_not_exclude_zero(values, sign, side):
+    found = findings.difference({"loss": values}, {"loss": [0.0] * len(values)}, "loss")
+    assert (found.sign, found.side) == (sign, side)
+    assert (found.interval is None) == (len(values) == 1)
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,19 @@ def test_a_sample_is_a_function_of_seed_and_number(task):
     assert task.sample(8, 0) != samples[0]
     for sample in samples:
         assert len(sample.sentences) == len(sample.depths)
+        assert list(sample.depths) == sorted(sample.depths)
         assert all(0 <= depth <= 1 for depth in sample.depths)
         hidden = " ".join(sample.sentences)
         assert all(answer in hidden for answer in sample.answers)
+
+
+@every_task
+def test_sentences_stand_in_the_text_in_their_order(task):
+    for index in range(20):
+        sample = task.sample(0, index)
+        text = hide(filler().take(900), sample.sentences, sample.depths)
+        places = [text.index(sentence) for sentence in sample.sentences]
+        assert places == sorted(places)
 
 
 def test_needles_go_through_every_depth():

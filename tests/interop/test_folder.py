@@ -228,6 +228,23 @@ def test_a_tokenizer_whose_first_token_has_no_usual_name_is_told_it(folder):
     assert (tokenizer.bos_id, tokenizer.vocab_size) == (2, 3)
 
 
+@pytest.mark.parametrize("model_has", [257, 300])
+def test_a_tokenizer_without_a_bos_is_not_given_one_the_model_never_saw(
+    tmp_path, model_has
+):
+    write_folder(tmp_path / "x", vocab_size=model_has)
+    pieces = {f"w{number}": number for number in range(257)}
+    words = hf.Tokenizer(hf.models.WordLevel(pieces, "w0"))
+    words.save(str(tmp_path / "x" / "tokenizer.json"))
+    config = tmp_path / "x" / "config.json"
+    config.write_text(
+        json.dumps(json.loads(config.read_text()) | {"bos_token_id": None})
+    )
+    tokenizer = load_pretrained(tmp_path / "x").tokenizer
+    assert (tokenizer.bos_id, tokenizer.vocab_size) == (None, 257)
+    assert tokenizer.decode(tokenizer.encode("w256")) == "w256"
+
+
 SIZES = {
     "vocab_size": 9,
     "hidden_size": 32,

@@ -117,6 +117,18 @@ def test_text_is_split_as_the_pre_tokenizer_says(tmp_path, pre):
     assert 0 not in tokenizer.encode(text)  # text that spells a special token is text
 
 
+def test_a_tokenizer_without_a_bos_is_not_given_one_the_model_never_saw(tmp_path):
+    def nameless(writer):
+        writer.add_bos_token_id = lambda number: None
+        byte_level(writer)
+
+    config, _, params = tiny_model(**SIZES)
+    path = write(tmp_path / "x.gguf", config, params, tokenizer=nameless)
+    tokenizer = load_pretrained(path).tokenizer
+    assert (tokenizer.bos_id, tokenizer.vocab_size) == (None, len(PIECES))
+    assert tokenizer.decode(tokenizer.encode("ab12")) == "ab12"
+
+
 def sentencepiece(writer):
     writer.add_tokenizer_model("llama")
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{n:02X}>" for n in range(256))]

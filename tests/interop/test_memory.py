@@ -8,6 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from fake_devices import xla_flags
 
 from rope_lab import position_logic
 from rope_lab.data.tokenizers import ByteTokenizer
@@ -60,11 +61,10 @@ def measured(tmp_path, **sizes):
         model_structure(config)[1],
     )
     export_pretrained(tmp_path / "x", config, params, logic, ByteTokenizer(), length=64)
-    flags = "--xla_force_host_platform_device_count=8"
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "x")]
     done = subprocess.run(
         command,
-        env=os.environ | {"XLA_FLAGS": flags},
+        env=os.environ | {"XLA_FLAGS": xla_flags(8)},
         capture_output=True,
         text=True,
         check=True,

@@ -22,7 +22,6 @@ def train_and_kill(workdir: Path, kills: int, cache: Path) -> str:
         "PYTHONPATH": os.pathsep.join(paths),
         "JAX_COMPILATION_CACHE_DIR": str(cache),  # each restart compiles the same
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles faster
     }
     command = [sys.executable, tiny_run.__file__, str(workdir), str(kills)]
     done = subprocess.run(

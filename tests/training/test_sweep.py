@@ -11,6 +11,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from fake_devices import xla_flags
 
 from rope_lab import position_logic
 from rope_lab.data import PosGenConfig, PosGenSource, batches, generate_splits
@@ -154,8 +155,10 @@ def _print_spread_losses() -> None:
 
 @pytest.mark.slow
 def test_members_spread_over_devices_train_the_same():
-    flags = "--xla_force_host_platform_device_count=3"  # 4 members divide by 2
-    environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {
+        "XLA_FLAGS": xla_flags(3),  # 4 members divide by 2
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+    }
     done = subprocess.run(
         [sys.executable, __file__], env=environment, capture_output=True, text=True
     )

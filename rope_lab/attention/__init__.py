@@ -37,7 +37,7 @@ def attend(
     v_BSKC: Float[Array, "B S K C"],
     logic: PositionLogic | Callable[..., jax.Array],
     *,
-    query_positions: Int[Array, "*B S"] | None = None,
+    query_positions: Int[Array, "*B T"] | None = None,
     key_positions: Int[Array, "*B S"] | None = None,
     segment_ids: Segments | None = None,
     implementation: str = "auto",
@@ -63,11 +63,13 @@ def attend(
         tiles are those of plain XLA. `zigzag` gives every shard the same work.
 
     Returns:
-      [B, T, H, C] in the dtype of q; 0, with gradient 0, for a query that sees no key.
+      [B, T, H, C] in the dtype of q; 0, with gradient 0, for a query that sees no key,
+      and so for all where there is none. A logit that is NaN or infinite, but not -inf,
+      makes NaN of its query's row.
 
     Raises:
-      ValueError: shapes that do not fit; "gpu" or "tpu" does not take the call; a
-        context_axis without what it needs.
+      ValueError: shapes or dtypes that do not fit; "gpu" or "tpu" does not take the
+        call; a context_axis without what it needs.
     """
     if implementation not in _KNOWN:
         raise ValueError(f"implementation must be one of {_KNOWN}: {implementation!r}")
@@ -82,6 +84,9 @@ def attend(
     segments = None
     if segment_ids is not None:
         segments = _segment_pair(segment_ids, q_BTHD.shape[0], queries, keys)
+    if queries == 0 or keys == 0:
+        shape = (*q_BTHD.shape[:3], v_BSKC.shape[-1])
+        return jax.lax.full_like(q_BTHD, 0, shape=shape)
     if context_axis is not None:
         layout = make_layout(logic, query_positions, key_positions, segments)
         return ring(q_BTHD, k_BSKD, v_BSKC, logic, layout, context_axis)
@@ -210,6 +215,12 @@ def _kernels(name: str):
 
 def _check_shapes(q_BTHD: jax.Array, k_BSKD: jax.Array, v_BSKC: jax.Array) -> None:
     shapes = f"q {q_BTHD.shape}, k {k_BSKD.shape}, v {v_BSKC.shape}"
+    dtypes = q_BTHD.dtype, k_BSKD.dtype, v_BSKC.dtype
+    if not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
+        raise ValueError(
+            "attend needs arrays of a float dtype; convert q, k and v of "
+            f"{', '.join(map(str, dtypes))}"
+        )
     if not q_BTHD.ndim == k_BSKD.ndim == v_BSKC.ndim == 4:
         raise ValueError(f"attend needs [batch, tokens, heads, dims] arrays: {shapes}")
     if q_BTHD.shape[0] != k_BSKD.shape[0] or k_BSKD.shape[:3] != v_BSKC.shape[:3]:
@@ -221,7 +232,7 @@ def _check_shapes(q_BTHD: jax.Array, k_BSKD: jax.Array, v_BSKC: jax.Array) -> No
 
 
 def _positions(query_positions, key_positions, batch: int, queries: int, keys: int):
-    if query_positions is None and key_positions is None and queries > keys:
+    if query_positions is None and queries > keys:
         raise ValueError(
             f"{queries} queries for {keys} keys: the default positions make the "
             "queries the last of the keys; give query_positions and key_positions"
@@ -243,7 +254,7 @@ def _positions(query_positions, key_positions, batch: int, queries: int, keys: i
                 f"{name} must have shape [{length}] or [{batch}, {length}], got "
                 f"{positions.shape}"
             )
-        checked.append(positions.astype(jnp.int32).reshape(-1, length))
+        checked.append(jnp.atleast_2d(positions.astype(jnp.int32)))
     return checked
 
 

@@ -51,7 +51,9 @@ def recentred(
     wanted_RNs = jnp.where(
         tiles.wide_RN[..., None], tiles.keys_RNs, tiles.centres_RN[..., None]
     )
-    moved_RNs = jnp.clip(wanted_RNs - blocks_RNs, -amplitude.near, amplitude.near)
+    # A key is near its tile's centre and within a block of its own; padding is neither.
+    farthest = amplitude.near + amplitude.block
+    moved_RNs = jnp.clip(wanted_RNs - blocks_RNs, -farthest, farthest)
     return amplitude.apply(k_RNPBsD, moved_RNs[:, :, None, None], layout)
 
 

@@ -24,7 +24,7 @@ def exp(x: jax.Array) -> jax.Array:
     """e**x, float32, to 4e-7 + |x| * 7e-8 relative.
 
     Exactly 1 at 0, exactly 0 where the result would not be a normal number
-    (x < -87.3), -inf included; wrong above 88, where it would overflow.
+    (x < -87.3), -inf included; NaN of NaN; wrong above 88, where it would overflow.
     """
     x = jnp.maximum(x * math.log2(math.e), -127.0)
     whole = jnp.round(x)
@@ -35,4 +35,5 @@ def exp(x: jax.Array) -> jax.Array:
     # Times 2**whole: `whole` is added to the bits of the exponent.
     bits = jax.lax.bitcast_convert_type(power, jnp.int32)
     bits = bits + (whole.astype(jnp.int32) << 23)
-    return jnp.where(x >= -126.0, jax.lax.bitcast_convert_type(bits, jnp.float32), 0.0)
+    # NaN is not below, and its bits stay: its whole part adds 0 to them.
+    return jnp.where(x < -126.0, 0.0, jax.lax.bitcast_convert_type(bits, jnp.float32))

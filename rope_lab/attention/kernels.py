@@ -205,7 +205,7 @@ def softmax_step(s, largest, total, axis: int):
 
 def softmax_end(largest, total):
     """What the summed values are multiplied by, and the log-sum-exp."""
-    seen = total > 0
+    seen = ~(total <= 0)  # NaN is of a row that sees something, and stays
     total = jnp.where(seen, total, 1.0)
     return jnp.where(seen, 1.0 / total, 0.0), jnp.where(
         seen, largest + jnp.log(total), jnp.inf

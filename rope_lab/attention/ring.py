@@ -118,7 +118,7 @@ def _keep(ring: _Ring, x: Operands, layout: Layout):
     others = jax.lax.axis_size(ring.axis) - 1
     (block, gathered), _ = jax.lax.scan(visit, state, length=others)
     out, lse = _merged(gathered, _gather(ring, x, layout, block))
-    return out, (x, layout, out, jnp.where(lse > _UNSEEN / 2, lse, jnp.inf))
+    return out, (x, layout, out, jnp.where(lse < _UNSEEN / 2, jnp.inf, lse))
 
 
 def _pull_back(ring: _Ring, saved, dout):

@@ -134,7 +134,7 @@ def walk_forward(scores, x: Operands, tiles: Tiles):
             _full(q, 0.0, scores.heads, tokens, x.v.shape[-1]),
         )
         largest, total, out = _each_key_tile(tiles, at, visit, start)
-        seen = total > 0
+        seen = ~(total <= 0)  # a sum that is NaN has seen something, and says so
         out = out / jnp.where(seen, total, 1.0)[..., None]
         lse = jnp.where(seen, largest + jnp.log(total), jnp.inf)
         return (mine.write(outputs[0], out), mine.write(outputs[1], lse)), None

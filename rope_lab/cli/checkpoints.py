@@ -37,7 +37,7 @@ class Loaded:
 
     def completed(self, spec: Any) -> Any:
         """A spec or list of them; what they leave open is as the logic it was trained
-        with has it (base, layout, sliding window, scaled frequencies)."""
+        with has it, see `inherit.completed`."""
         if any(values["name"] == "callable" for values in self.meta["encoding"]):
             return spec
         return completed(spec, self.logic())

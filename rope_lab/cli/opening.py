@@ -26,7 +26,7 @@ class Opened:
       train_length: tokens.
       own: total length -> the logic it was trained with.
       changed: spec and total length -> another logic, which keeps of the checkpoint
-        what the spec leaves open: base, layout, sliding window, scaled frequencies.
+        what the spec leaves open, see `inherit.completed`.
       tokenizer: its own, if it lies with the checkpoint.
       meta: what a run of ours says of itself.
     """

@@ -22,6 +22,8 @@ import numpy as np
 from rope_lab import rotary
 from rope_lab.rotary.rotate import Layout
 
+_FARTHEST = 2**29  # tokens; sums and differences of a few of them are int32
+
 
 @dataclasses.dataclass(frozen=True)
 class Amplitude:
@@ -44,12 +46,12 @@ class Amplitude:
     @property
     def near(self) -> int:
         """Tokens from a centre within which factors stay between e^-10 and e^10."""
-        return max(1, math.floor(8 * self.scale_base))
+        return min(max(1, math.floor(8 * self.scale_base)), _FARTHEST)
 
     @property
     def block(self) -> int:
         """Tokens of neighbouring keys that a cache stores relative to one centre."""
-        return max(1, math.floor(2 * self.scale_base))
+        return min(max(1, math.floor(2 * self.scale_base)), _FARTHEST)
 
     def centre(self, key_positions: jax.Array) -> jax.Array:
         """int32[...]: the middle of the block that a key is in."""

@@ -67,7 +67,7 @@ def position_logic(
     parts = _parts(entry.build(setting, **own))
     bands = parts.bands
     if shared["sliding_window"] is not None:
-        first_key = PositionMap(shift=1 - shared["sliding_window"])
+        first_key = PositionMap(shift=1 - int(shared["sliding_window"]))
         bands = tuple(band.visible_after(first_key) for band in bands)
     return PositionLogic(
         bands=bands,

@@ -1,7 +1,14 @@
 """A new encoding for a trained model: what its spec leaves open stays as it was.
 
 A checkpoint with base 500,000 that is asked for ReRoPE means ReRoPE at base 500,000;
-one whose frequencies were scaled when it was trained keeps them near and far.
+one whose frequencies were scaled when it was trained keeps them near and far; one
+trained with log n scaling or a softmax scale of its own keeps these too.
+
+Resonance is the exception: it belongs to how the frequencies are made, and a spec that
+makes its own without it means them unrounded, so that rows with and without resonance
+can be compared on one checkpoint. Frequencies that are carried over are those of the
+checkpoint, rounded if it rounds. log_n="test" is no property of a trained model either,
+and stays behind.
 """
 
 from __future__ import annotations
@@ -22,7 +29,11 @@ _PLAIN = "rope"  # its name says that nothing is scaled
 
 
 def completed(spec: Any, trained: PositionLogic | Sequence[PositionLogic]) -> Any:
-    """The spec with base, layout, sliding window and frequencies of the trained logic.
+    """The spec with what it leaves open as the trained logic has it.
+
+    Base, layout, sliding window, softmax scale and frequencies; and log n scaling, with
+    its train_length and log_n_minimum, where the model was trained under it
+    (log_n="train") and the spec does not name log_n. log_n="off" leaves it out.
 
     Args:
       spec: {"name": ..., **options}, or a list of them; what it says is kept.
@@ -31,7 +42,8 @@ def completed(spec: Any, trained: PositionLogic | Sequence[PositionLogic]) -> An
         What differs between layers is carried over to none.
 
     Raises:
-      ValueError: a logic put together by hand, which says nothing of itself.
+      ValueError: a logic put together by hand, which says nothing of itself; or a spec
+        with another train_length than that of the log n it does not name.
     """
     if isinstance(spec, list):
         return [completed(one, trained) for one in spec]
@@ -39,7 +51,7 @@ def completed(spec: Any, trained: PositionLogic | Sequence[PositionLogic]) -> An
     if entry is None:  # a pattern over layers, or a name that is refused later
         return spec
     logics = [trained] if isinstance(trained, PositionLogic) else list(trained)
-    open_: dict[str, Any] = {"sliding_window": None}
+    open_: dict[str, Any] = {"sliding_window": None, "softmax_scale": None}
     if entry.rotates:
         open_ |= {"base": DEFAULT_BASE, "layout": SHARED_DEFAULTS["layout"]}
     found = dict(spec)
@@ -47,11 +59,35 @@ def completed(spec: Any, trained: PositionLogic | Sequence[PositionLogic]) -> An
         value = _common(logics, key, default)
         if value != default:
             found.setdefault(key, value)
+    if "log_n" not in spec:
+        found = _with_log_n(found, logics)
     takes = "frequencies" in entry.options and spec["name"] != _PLAIN
     if takes and not {"frequencies", "base"} & set(spec) and _scaled(logics):
         found.pop("base", None)
         found["frequencies"] = logics[0].bands[0].frequencies
     return found
+
+
+def _with_log_n(spec: Spec, logics: list[PositionLogic]) -> Spec:
+    """The spec with the log n scaling under which all layers were trained, if any."""
+    keys = ("log_n", "train_length", "log_n_minimum")
+    options = [
+        {key: _records(logic, key, SHARED_DEFAULTS[key]) for key in keys}
+        for logic in logics
+    ]
+    own = options[0]
+    if own["log_n"] != "train" or any(other != own for other in options):
+        return spec
+    length = spec.get("train_length")
+    if length not in (None, own["train_length"]):
+        raise ValueError(
+            f"{spec['name']} has train_length {length}, but the model was trained with "
+            f"log_n='train' of train_length {own['train_length']}: say log_n in the "
+            "spec, 'train' to measure it against the new length, or 'off'"
+        )
+    given = {key: value for key, value in spec.items() if value is not None}
+    said = {key: value for key, value in own.items() if value != SHARED_DEFAULTS[key]}
+    return spec | said | given
 
 
 def _common(logics: list[PositionLogic], key: str, default: Any) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 from rope_lab.rotary.exact import is_traced
 
 DEFAULT_BASE = 10_000.0
+LARGEST_WHOLE = 2**31 - 1  # positions and what is added to them are int32
 SHARED_DEFAULTS = {
     "resonance": False,
     "log_n": "off",
@@ -38,12 +39,10 @@ def check_shared(
     if not isinstance(shared["resonance"], bool):
         raise ValueError(f"resonance is True or False, got {shared['resonance']!r}")
     softmax_scale = shared["softmax_scale"]
-    if isinstance(softmax_scale, str) or not (
-        softmax_scale is None or softmax_scale > 0
-    ):
+    if softmax_scale is not None and not _above_0(softmax_scale):
         raise ValueError(
-            f"softmax_scale must be above 0, got {shared['softmax_scale']}; None is "
-            "1 / sqrt(head_dim)"
+            f"softmax_scale must be a plain number above 0, got {softmax_scale!r}; "
+            "None is 1 / sqrt(head_dim)"
         )
     if log_n not in ("off", "test", "train"):
         raise ValueError(f"log_n must be 'off', 'test' or 'train', got {log_n!r}")
@@ -71,6 +70,8 @@ def check_shared(
 
 def target_scale(name: str, scale, train_length, length) -> float:
     """scale as given, or length / train_length; refuses a contradiction."""
+    if length is not None and not is_traced(length):
+        require_whole(name, "length", length)
     if scale is None:
         if train_length is None or length is None:
             raise ValueError(
@@ -78,7 +79,12 @@ def target_scale(name: str, scale, train_length, length) -> float:
                 "and length"
             )
         return length / train_length
-    if None in (train_length, length) or is_traced(scale):
+    if length is not None and train_length is None:
+        raise ValueError(
+            f"{name}: length means nothing beside scale without train_length; leave "
+            "length out, or give train_length in place of scale"
+        )
+    if length is None or is_traced(scale):
         return scale
     if not math.isclose(scale, length / train_length, rel_tol=1e-6):
         raise ValueError(
@@ -100,13 +106,28 @@ def require_window_in_training(name: str, window: int, train_length) -> None:
 
 
 def require_whole(name: str, option: str, value: Any) -> int:
-    """The value as an int of at least 1."""
-    number = isinstance(value, int | float | np.number)
-    if not number or isinstance(value, bool) or int(value) != value or value < 1:
+    """The value as an int of at least 1 that int32 holds."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not 1 <= value <= LARGEST_WHOLE or int(value) != value:
         raise ValueError(
-            f"{name} needs {option} as a whole number, at least 1, got {value!r}"
+            f"{name} needs {option} as a whole number, at least 1 and below 2**31, got "
+            f"{value!r}"
         )
     return int(value)
+
+
+def require_above_0(name: str, option: str, value: Any) -> float:
+    """The value, a finite plain number above 0."""
+    if not _above_0(value):
+        raise ValueError(
+            f"{name} needs {option} as a plain number above 0, got {value!r}"
+        )
+    return value
+
+
+def _above_0(value: Any) -> bool:
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return number and 0 < value < math.inf
 
 
 def hint(name: str, known) -> str:

@@ -12,7 +12,12 @@ import math
 from rope_lab import rotary
 from rope_lab.logic.bands import Band, Unkeyed
 from rope_lab.logic.maps import PositionMap, constant
-from rope_lab.logic.options import require_whole, require_window_in_training
+from rope_lab.logic.options import (
+    LARGEST_WHOLE,
+    require_above_0,
+    require_whole,
+    require_window_in_training,
+)
 from rope_lab.logic.setting import Setting
 
 
@@ -43,8 +48,7 @@ def leaky_rerope(
 ):
     """i - j up to the window, then 1/step a token more (kexue.fm 9708)."""
     window = require_whole(setting.name, "window", window)
-    if not step > 0:
-        raise ValueError(f"{setting.name} needs step above 0, got {step}")
+    require_above_0(setting.name, "step", step)
     require_window_in_training(setting.name, window, train_length)
     if length is not None and train_length is None:
         raise ValueError(
@@ -62,6 +66,11 @@ def leaky_rerope(
     turning = setting.plain_or(frequencies)
     # (i - j) / step + window (1 - 1/step), in units of 1/step tokens.
     shift = window * (step - 1)
+    if shift > LARGEST_WHOLE:
+        raise ValueError(
+            f"{setting.name}: window {window} times step {step} is beyond all int32 "
+            "positions; use a smaller step or window"
+        )
     return (
         Band(turning, first_key=PositionMap(shift=1 - window)),
         Band(

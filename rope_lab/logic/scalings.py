@@ -12,7 +12,7 @@ from rope_lab import rotary
 from rope_lab.logic.amplitude import Amplitude
 from rope_lab.logic.bands import Band, Parts, Unkeyed
 from rope_lab.logic.draws import PositionDraw
-from rope_lab.logic.options import require_whole, target_scale
+from rope_lab.logic.options import require_above_0, require_whole, target_scale
 from rope_lab.logic.setting import Setting
 from rope_lab.rotary import Frequencies
 
@@ -145,11 +145,7 @@ def p_rope(setting: Setting, *, fraction=None, train_length=None):
 
 def xpos(setting: Setting, *, scale_base=512):
     """RoPE whose planes decay with the distance (arXiv 2212.10554)."""
-    if not isinstance(scale_base, int | float) or not scale_base > 0:
-        raise ValueError(
-            f"{setting.name} needs scale_base, a plain number of tokens above 0, got "
-            f"{scale_base!r}"
-        )
+    require_above_0(setting.name, "scale_base", scale_base)  # tokens
     frequencies = setting.plain_or(None)
     amplitude = Amplitude(frequencies.planes, float(scale_base))
     return Parts((Band(frequencies),), amplitude=amplitude)
@@ -161,14 +157,14 @@ def randomized(setting: Setting, *, draw_from, at_test="drawn"):
         raise ValueError(
             f"{setting.name}: at_test must be 'drawn' or 'even', got {at_test!r}"
         )
-    for key, value in (
-        ("log_n", setting.log_n),
-        ("sliding_window", setting.sliding_window),
+    for key, value, nothing in (
+        ("log_n", setting.log_n, "off"),
+        ("sliding_window", setting.sliding_window, None),
     ):
-        if value not in ("off", None):
+        if value != nothing:
             raise ValueError(
                 f"{setting.name}: {key} counts keys by their positions, which have "
-                f"gaps here; leave {key} out"
+                f"gaps here; give {key}={nothing!r}"
             )
     draw = PositionDraw(require_whole(setting.name, "draw_from", draw_from), at_test)
     return Parts((Band(setting.plain_or(None)),), draw=draw)

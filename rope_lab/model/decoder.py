@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from rope_lab.attention.cache import Cache, init_cache
@@ -28,6 +29,7 @@ from rope_lab.model.layers import apply_layers
 from rope_lab.model.learned import with_fresh, with_learned, without_learned
 from rope_lab.model.parts import embed_init, norm
 from rope_lab.model.sharding import constrain
+from rope_lab.rotary.exact import is_traced
 
 Logic = PositionLogic | Callable[..., jax.Array]
 _BLOCKS = {"llama": Block, "gau": GatedAttentionUnit}
@@ -266,7 +268,7 @@ def build_logic(
         )
     built: list[tuple[dict, PositionLogic]] = []
     for one in spec:
-        known = [logic for seen, logic in built if seen == one]
+        known = [logic for seen, logic in built if _equal(seen, one)]
         built.append((one, known[0] if known else _built(one, config)))
     pattern = [logic for _, logic in built]
     if any(isinstance(logic, tuple) for logic in pattern):
@@ -275,6 +277,15 @@ def build_logic(
             f"a list of {len(spec)}"
         )
     return tuple(pattern * (config.num_layers // len(pattern)))
+
+
+def _equal(some: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two specs say the same, arrays and frequencies in them too."""
+    structures: list[Any] = [jax.tree.structure(spec) for spec in (some, other)]
+    if structures[0] != structures[1]:
+        return False
+    pairs = zip(jax.tree.leaves(some), jax.tree.leaves(other), strict=True)
+    return all(x is y or not is_traced(x, y) and np.array_equal(x, y) for x, y in pairs)
 
 
 def _built(spec: dict[str, Any], config: ModelConfig):

@@ -82,11 +82,7 @@ def make_request(
     chunk = rounded(longest)
     if prefill_chunk is not None:
         chunk = _whole("prefill_chunk", prefill_chunk)
-    stop = np.asarray(list(stop_tokens), np.int64)
-    if np.any((stop < 0) | (stop >= config.vocab_size)):
-        raise ValueError(
-            f"stop_tokens {stop.tolist()} must be in 0 .. {config.vocab_size - 1}"
-        )
+    stop = checked_stop(stop_tokens, config.vocab_size)
     if jnp.dtype(dtype) not in (jnp.float32, jnp.bfloat16):
         raise ValueError(f"cache_dtype must be float32 or bfloat16, got {dtype!r}")
     return Request(
@@ -94,11 +90,30 @@ def make_request(
         lengths_R=lengths_B[:1] if np.ptp(lengths_B) == 0 else lengths_B,
         logic=_logic_for(logic, total, config),
         max_new_tokens=max_new_tokens,
-        stop_tokens=stop.astype(np.int32),
+        stop_tokens=stop,
         capacity=rounded(total),
         chunk=chunk,
         dtype=jnp.dtype(dtype),
     )
+
+
+def require_known(what: str, tokens: np.ndarray, vocab_size: int) -> None:
+    """Raises ValueError for a token that the model has no embedding for."""
+    wrong = tokens[(tokens < 0) | (tokens >= vocab_size)]
+    if wrong.size:
+        raise ValueError(
+            f"{what} {wrong[0]} is outside the vocabulary, 0 .. {vocab_size - 1}"
+        )
+
+
+def checked_stop(stop_tokens: Sequence[int], vocab_size: int) -> np.ndarray:
+    """int32[any]; raises ValueError for one outside the vocabulary."""
+    stop = np.asarray(list(stop_tokens), np.int64)
+    if np.any((stop < 0) | (stop >= vocab_size)):
+        raise ValueError(
+            f"stop_tokens {stop.tolist()} must be in 0 .. {vocab_size - 1}"
+        )
+    return stop.astype(np.int32)
 
 
 def _whole(name: str, value: Any) -> int:
@@ -129,12 +144,7 @@ def _prompts(tokens: Any, lengths: Any, vocab_size: int):
             "empty prompt needs at least a first token"
         )
     real_BT = np.arange(width) < lengths_B[:, None]
-    wrong_BT = real_BT & ((tokens_BT < 0) | (tokens_BT >= vocab_size))
-    if wrong_BT.any():
-        raise ValueError(
-            f"prompt token {tokens_BT[wrong_BT][0]} is outside the vocabulary, 0 .. "
-            f"{vocab_size - 1}"
-        )
+    require_known("prompt token", tokens_BT[real_BT], vocab_size)
     return np.where(real_BT, tokens_BT, 0).astype(np.int32), lengths_B.astype(np.int32)
 
 

@@ -23,7 +23,7 @@ from rope_lab.logic.arguments import split_logic
 from rope_lab.model.decoder import init_caches
 from rope_lab.model.generate import first_token, layer_list, read_more, step
 from rope_lab.model.learned import with_learned, without_learned
-from rope_lab.model.requests import make_request
+from rope_lab.model.requests import checked_stop, make_request, require_known
 from rope_lab.model.sampling import make_sampling
 
 CHUNK = 256  # tokens read at once; one program for texts of every length
@@ -63,6 +63,7 @@ class Session:
         request = make_request(config, prompt, None, logic, length - 1, (), None, dtype)
         logic = with_learned(request.logic, params, config.num_layers)
         self.length = length
+        self._vocab_size = config.vocab_size
         self.tokens: list[int] = []
         self._sampling = make_sampling(temperature, top_k, top_p)
         self._key = jax.random.key(seed)
@@ -82,7 +83,8 @@ class Session:
         """Adds text, at least one token.
 
         Raises:
-          ValueError: nothing to read, or more than there is room for.
+          ValueError: nothing to read, more than there is room for, or what is no token
+            of the model.
         """
         if not 1 <= len(tokens) <= self.room:
             raise ValueError(
@@ -90,8 +92,12 @@ class Session:
                 f"{self.length} has room for {self.room}; give at least one, or start "
                 "a session of more tokens"
             )
-        self.tokens += [int(token) for token in tokens]
-        waiting = np.asarray([*self._unread, *tokens], np.int32)
+        given = np.asarray(tokens)
+        if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
+            raise ValueError(f"tokens must be a list of integers, got {tokens!r}")
+        require_known("token", given, self._vocab_size)
+        self.tokens += given.tolist()
+        waiting = np.asarray([*self._unread, *given], np.int32)
         self._unread = []
         for start in range(0, len(waiting), CHUNK):
             piece = waiting[start : start + CHUNK]
@@ -107,25 +113,35 @@ class Session:
         """Continues the text, token by token, up to one of `stop_tokens`, included.
 
         A token belongs to the session as soon as it is yielded, so that a caller may
-        stop in between and go on with `read`.
+        stop in between and go on with `read` or another `write`. Each token continues
+        all that is in the session by then, whoever read or wrote it.
+
+        Raises:
+          ValueError: at the call: nothing was read yet, or a stop token is none of the
+            model.
         """
         if not self.tokens:
             raise ValueError("the session is empty: read at least one token first")
-        stop = np.asarray(list(stop_tokens), np.int32)
+        stop = checked_stop(stop_tokens, self._vocab_size)
+        return self._written(max_new_tokens, stop)
+
+    def _written(self, max_new_tokens: int, stop: np.ndarray) -> Iterator[int]:
         alive_B = np.ones(1, bool)
-        for number in range(min(max_new_tokens, self.room)):
+        for _ in range(max_new_tokens):
+            if not self.room:
+                return
             key = jax.random.fold_in(self._key, len(self.tokens))
             drawing = self._sampling, key, stop
-            if number == 0:
-                found_B, alive_B = first_token(self._logits_BV, alive_B, *drawing)
+            if not self._unread:  # the scores are those after the last token
+                found_B, goes_on_B = first_token(self._logits_BV, alive_B, *drawing)
             else:
-                given_B = np.array([self._unread.pop()], np.int32)
-                found_B, alive_B, self._caches = step(
+                given_B = np.array(self._unread, np.int32)
+                found_B, goes_on_B, self._caches = step(
                     *self._fixed, given_B, alive_B, self._caches, *drawing, np.int32(0)
                 )
             token = int(found_B[0])
             self.tokens.append(token)
             self._unread = [token]
             yield token
-            if not bool(alive_B[0]):
+            if not bool(goes_on_B[0]):
                 return

@@ -19,7 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from rope_lab.rotary import exact
-from rope_lab.rotary.planes import Frequencies, Number, make_frequencies, positive
+from rope_lab.rotary.planes import (
+    Frequencies,
+    Number,
+    finite,
+    make_frequencies,
+    positive,
+)
 from rope_lab.rotary.ramps import clip, index_ramp, rotation_ramp
 
 
@@ -78,6 +84,7 @@ def ntk_mixed(
     `interpolated`. Source: kexue.fm 9706 (0.625); its LLaMA patch uses 0.75.
     """
     (scale,) = positive(scale=scale)
+    finite(exponent=exponent)
     planes = _planes(head_dim)
     logs = np.log(np.arange(1, planes + 1) / planes)
     if exact.is_traced(exponent, scale):
@@ -140,8 +147,12 @@ def yarn(
       logit_scale: multiplies the logits; default (0.1 ln s + 1)**2 for s > 1, the
         square because the rotations of query and key both carry the paper's sqrt(1/t).
     """
-    base, scale, train_length, beta_slow = positive(
-        base=base, scale=scale, train_length=train_length, beta_slow=beta_slow
+    base, scale, train_length, beta_fast, beta_slow = positive(
+        base=base,
+        scale=scale,
+        train_length=train_length,
+        beta_fast=beta_fast,
+        beta_slow=beta_slow,
     )
     if not exact.is_traced(beta_fast, beta_slow) and beta_fast <= beta_slow:
         raise ValueError(
@@ -163,6 +174,7 @@ def yarn(
     if logit_scale is None:
         log = jnp.log if exact.is_traced(scale) else np.log
         logit_scale = (0.1 * clip(log(scale), 0.0, None) + 1.0) ** 2
+    (logit_scale,) = positive(logit_scale=logit_scale)
     return make_frequencies(theta * (kept + (1.0 - kept) / scale), logit_scale)
 
 
@@ -179,6 +191,9 @@ def llama3(
     Wavelengths under L / high_freq_factor stay, over L / low_freq_factor become s times
     longer (meta-llama/llama-models, apply_scaling). Llama 3.1: s = 8, L = 8192.
     """
+    low_freq_factor, high_freq_factor = positive(
+        low_freq_factor=low_freq_factor, high_freq_factor=high_freq_factor
+    )
     if (
         not exact.is_traced(low_freq_factor, high_freq_factor)
         and high_freq_factor <= low_freq_factor
@@ -233,12 +248,23 @@ def longrope(
                 f"longrope needs {planes} {name} for head_dim {head_dim}, one per "
                 f"plane, got an array of shape {values.shape}"
             )
-        if not exact.is_traced(values) and not (values > 0).all():
-            raise ValueError(f"longrope needs {name} above 0, got {values.min()}")
+        if not exact.is_traced(values):
+            wrong = values[~((values > 0) & (values < math.inf))]
+            if wrong.size:
+                raise ValueError(
+                    f"longrope needs {name} that are finite numbers above 0, got "
+                    f"{wrong[0]}"
+                )
         factors.append(values)
     if logit_scale is None:
+        if not exact.is_traced(train_length) and train_length <= 1:
+            raise ValueError(
+                "longrope divides by ln train_length and needs it above 1, got "
+                f"{train_length}; or give logit_scale"
+            )
         log = jnp.log if exact.is_traced(scale, train_length) else np.log
         logit_scale = 1.0 + clip(log(scale), 0.0, None) / log(train_length)
+    (logit_scale,) = positive(logit_scale=logit_scale)
     where = jnp.where if exact.is_traced(train_length, length) else np.where
     chosen = where(length > train_length, factors[1], factors[0])
     return make_frequencies(_geometric(head_dim, base) / chosen, logit_scale)
@@ -251,8 +277,9 @@ def partial(head_dim: int, base: Number, fraction: float) -> Frequencies:
     `p_rope`, which drops them. Returns rotary_dim / 2 planes.
     """
     _planes(head_dim)
+    (fraction,) = positive(fraction=fraction)
     rotary_dim = int(head_dim * fraction)
-    if not 0 < fraction <= 1 or rotary_dim < 2 or rotary_dim % 2:
+    if fraction > 1 or rotary_dim < 2 or rotary_dim % 2:
         raise ValueError(
             f"partial needs int(head_dim * fraction) even, from 2 to {head_dim}; "
             f"got int({head_dim} * {fraction}) = {rotary_dim}"

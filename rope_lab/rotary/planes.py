@@ -92,11 +92,20 @@ def wavelengths64(frequencies: Frequencies) -> np.ndarray:
 
 def positive(**values: Number) -> list[Number]:
     """The values, in float64 unless traced; refuses what is not a number above 0."""
-    numbers = []
-    for name, value in values.items():
-        if not exact.is_traced(value):
-            if isinstance(value, str) or not 0 < value < math.inf:
-                raise ValueError(f"{name} must be a number above 0, got {value!r}")
-            value = np.float64(value)
-        numbers.append(value)
-    return numbers
+    return [_checked(name, value, 0.0) for name, value in values.items()]
+
+
+def finite(**values: Number) -> list[Number]:
+    """The same, of any sign."""
+    return [_checked(name, value, -math.inf) for name, value in values.items()]
+
+
+def _checked(name: str, value: Number, above: float) -> Number:
+    if exact.is_traced(value):
+        return value
+    if isinstance(value, jax.Array):  # to compare it would be traced under jit
+        value = np.asarray(value)
+    if isinstance(value, str) or not above < value < math.inf:
+        wanted = "a number above 0" if above == 0 else "a finite number"
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    return np.float64(value)

@@ -87,3 +87,21 @@ def test_a_cache_of_many_blocks_gives_one_pass(layout):
 
     found = jnp.concatenate(decoded(q, k, v), axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale_base", [0.4, 16.5, 1e9])
+def test_a_chunk_behind_blocks_that_end_where_no_tile_does_gives_one_pass(scale_base):
+    """With 16.5 a key is 132 tokens from its tile's centre, 16 from its block's."""
+    held, new, capacity = 492, 4, 500
+    length = held + new
+    logic = position_logic("xpos", head_dim=8, scale_base=scale_base)
+    q, k, v = (jnp.asarray(x) for x in vectors(Shape(T=length, S=length), 9))
+    expected = attend(q[:, held:], k, v, logic, implementation="dense")
+
+    @jax.jit
+    def behind(q, k, v):
+        cache = init_cache(logic, 1, capacity, 1, 8)
+        _, cache = extend(cache, logic, *(x[:, :held] for x in (q, k, v)), fresh=True)
+        return extend(cache, logic, *(x[:, held:] for x in (q, k, v)))[0]
+
+    np.testing.assert_allclose(behind(q, k, v), expected, atol=1e-5)

@@ -142,6 +142,12 @@ def shape_changes():
             {},
             "positions|queries",
         ),
+        "more queries than keys where only keys have positions": (
+            (k, k[:, :T], v[:, :T]),
+            {"key_positions": positions[:T]},
+            "6 queries for 3 keys",
+        ),
+        "integers": ((q.astype(np.int32), k, v), {}, "float dtype.*int32"),
     }
 
 
@@ -156,3 +162,13 @@ def test_vectors_of_another_width_than_the_logic_raise(rope):
     q, k, v = tensors()
     with pytest.raises(ValueError, match="head_dim|8"):
         attend(q[..., :4], k[..., :4], v, rope)
+
+
+@pytest.mark.parametrize("implementation", ["dense", "tiled"])
+def test_no_queries_give_nothing_and_no_keys_give_zeros(rope, implementation):
+    q, k, v = tensors()
+    found = attend(q[:, :0], k, v, rope, implementation=implementation)
+    assert found.shape == (B, 0, H, C) and found.dtype == q.dtype
+    none = {"query_positions": np.arange(T), "implementation": implementation}
+    found = attend(q, k[:, :0], v[:, :0], rope, **none)
+    np.testing.assert_array_equal(found, np.zeros((B, T, H, C)))

@@ -19,3 +19,8 @@ def test_it_is_right_to_a_few_units_in_the_last_place():
 def test_the_largest_logit_weighs_exactly_one_and_hidden_ones_exactly_nothing():
     x = np.array([0.0, -88.0, -1e30, -np.inf], np.float32)
     np.testing.assert_array_equal(compiled(x), [1.0, 0.0, 0.0, 0.0])
+
+
+def test_what_is_not_a_number_stays_so():
+    x = np.array([np.nan, -np.nan] * 9, np.float32)  # more than a vector register
+    assert np.isnan(compiled(x)).all() and np.isnan(exp(x[0]))

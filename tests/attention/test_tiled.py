@@ -234,3 +234,28 @@ def test_bfloat16_is_rounded_once_at_the_output():
     )
     chex.assert_type([found, *of_vectors], jnp.bfloat16)
     chex.assert_type(jax.tree.leaves(of_logic), jnp.float32)
+
+
+@pytest.mark.parametrize("case", ["NaN query", "NaN key", "infinite", "overflow"])
+def test_logits_that_are_no_numbers_make_nan_of_the_rows_that_dense_does(case):
+    """A diverged q or k must not look like a row that sees no key."""
+    shape = Shape()
+    logic = position_logic("rerope", head_dim=shape.D, window=5)
+    data = in_order(shape)
+    q, k = data.q.copy(), data.k.copy()
+    if case == "NaN query":
+        q[0, 11, 0, 3] = np.nan
+    elif case == "NaN key":
+        k[0, 9, 0, 3] = np.nan
+    elif case == "infinite":
+        q[0, 11, 0, 3] = np.inf
+    else:
+        q[0, 11], k[0, 9] = 1e20, 1e20
+        q[0, 3], k[0, 2] = -1e20, 1e20  # -inf for its query, which is a hidden key
+    (found, slopes), (expected, _) = both(logic, data._replace(q=q, k=k), shape)
+    wrong = np.isnan(expected)
+    assert wrong.any() and not wrong[:, :9].any()
+    np.testing.assert_allclose(found, expected, atol=1e-5, equal_nan=True)
+    of_q, *of_keys_and_values = (np.asarray(x) for x in slopes[1:])
+    assert np.isnan(of_q[wrong.any(-1)]).any(-1).all()
+    assert all(np.isnan(x).any() for x in of_keys_and_values)

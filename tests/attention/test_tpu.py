@@ -13,6 +13,7 @@ import pytest
 import kernel_cases
 from kernel_cases import CASES
 from rope_lab import attend, position_logic
+from rope_lab.attention.kernels import softmax_end
 from rope_lab.attention.tpu import refusal, tpu
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -21,6 +22,13 @@ TESTS = Path(__file__).resolve().parents[1]
 @pytest.mark.parametrize("name", CASES)
 def test_output_and_gradients_are_those_of_dense(name):
     kernel_cases.compare(CASES[name], tpu)
+
+
+def test_a_row_whose_sum_is_no_number_says_so_and_one_without_keys_does_not():
+    total = np.array([2.0, np.nan, 0.0], np.float32)
+    factor, lse = softmax_end(np.zeros(3, np.float32), total)
+    np.testing.assert_allclose(factor, [0.5, np.nan, 0.0])
+    np.testing.assert_allclose(lse, [np.log(2.0), np.nan, np.inf], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -1,5 +1,6 @@
 """Names, options and refusals of position_logic, and what reaches the compiler."""
 
+import math
 import re
 
 import chex
@@ -112,6 +113,32 @@ WRONG = [
     ("t5", {"num_heads": 4, "num_buckets": 32, "max_distance": 16}, "max_distance"),
     ("fire", {"num_heads": 4, "threshold": 0}, "threshold"),
     ("xpos", {"scale_base": -512}, "scale_base"),
+    ("xpos", {"scale_base": math.inf}, "scale_base"),
+    ("xpos", {"scale_base": "512"}, "scale_base"),
+    ("rerope", {"window": math.inf}, "window"),
+    ("rerope", {"window": math.nan}, "window"),
+    ("rerope", {"window": 2**31}, "window"),
+    ("rope", {"sliding_window": 2**33}, "sliding_window"),
+    ("rope", {"sliding_window": math.inf}, "sliding_window"),
+    ("leaky_rerope", {"window": 4, "step": math.inf}, "step"),
+    ("leaky_rerope", {"window": 4, "step": math.nan}, "step"),
+    ("leaky_rerope", {"window": 4, "step": "8"}, "step"),
+    ("leaky_rerope", {"window": 2**20, "step": 1e5}, "smaller step or window"),
+    ("interpolated", {"train_length": 16, "length": 0}, "length"),
+    # Under the names that the user gave.
+    (
+        "llama3",
+        {"scale": 4.0, "train_length": 8, "low_freq_factor": 0.0},
+        "low_freq_factor must be",
+    ),
+    (
+        "llama3",
+        {"scale": 4.0, "train_length": 8, "high_freq_factor": math.nan},
+        "high_freq_factor must be",
+    ),
+    # A length that would be ignored.
+    ("interpolated", {"scale": 4.0, "length": 32}, "leave length out"),
+    ("ntk_mixed", {"scale": 4.0, "length": 32}, "leave length out"),
     ("randomized", {"draw_from": 0}, "draw_from"),
     ("randomized", {"draw_from": 64, "at_test": "random"}, "at_test"),
 ]
@@ -320,6 +347,9 @@ def test_a_traced_step_of_frequencies_is_exact_at_long_positions():
     [
         ("rope", {"softmax_scale": 0.0}, "softmax_scale"),
         ("rope", {"softmax_scale": -1.0}, "softmax_scale"),
+        ("rope", {"softmax_scale": math.inf}, "softmax_scale"),
+        ("rope", {"softmax_scale": math.nan}, "softmax_scale"),
+        ("rope", {"softmax_scale": "1"}, "softmax_scale"),
         ("nope", {"head_dim": 0}, "head_dim"),
         (
             "yarn",

@@ -10,6 +10,7 @@ from rope_lab.logic.temperature import Temperature
 
 D = 16
 YARN = {"scale": 4, "train_length": 64}
+LOG_N = {"log_n": "train", "train_length": 64}
 
 
 def logic(name="rope", **options):
@@ -27,6 +28,25 @@ def logic(name="rope", **options):
         ({"layout": "interleaved"}, {"name": "rope"}, {"layout": "interleaved"}),
         ({"base": 5e5}, {"name": "rerope", "window": 4}, {"base": 5e5}),
         ({"base": 5e5}, {"name": "hwfa", "window": 4}, {}),
+        ({"softmax_scale": 1.0}, {"name": "nope"}, {"softmax_scale": 1.0}),
+        ({"softmax_scale": 1.0}, {"name": "nope", "softmax_scale": 2.0}, {}),
+        (
+            {"base": 5e5, **LOG_N},
+            {"name": "rerope", "window": 16},
+            {"base": 5e5, **LOG_N},
+        ),
+        (
+            LOG_N | {"log_n_minimum": 16},
+            {"name": "nope"},
+            LOG_N | {"log_n_minimum": 16},
+        ),
+        (LOG_N, {"name": "yarn", **YARN}, {"log_n": "train"}),
+        # What a spec says of log n is all that holds.
+        (LOG_N, {"name": "rope", "log_n": "off"}, {}),
+        (LOG_N, {"name": "rope", "log_n": "test", "train_length": 32}, {}),
+        # That at test alone is no property of a model, and rounding is not either.
+        (LOG_N | {"log_n": "test"}, {"name": "rope"}, {}),
+        ({"resonance": True}, {"name": "yarn", **YARN}, {}),
     ],
 )
 def test_what_a_spec_leaves_open_stays(trained, spec, added):
@@ -63,3 +83,17 @@ def test_a_logic_put_together_by_hand_says_nothing_of_itself():
     by_hand = PositionLogic(logic().bands, Temperature())
     with pytest.raises(ValueError, match="put together by hand"):
         completed({"name": "rope"}, by_hand)
+
+
+def test_log_n_that_layers_do_not_share_is_handed_on_to_none():
+    spec = {"name": "rerope", "window": 4}
+    for other in ({}, LOG_N | {"train_length": 32}, LOG_N | {"log_n_minimum": 2}):
+        assert completed(spec, [logic(**LOG_N), logic(**other)]) == spec
+
+
+def test_another_train_length_has_to_say_what_log_n_is_measured_against():
+    spec = {"name": "yarn", "scale": 4, "train_length": 32}
+    with pytest.raises(ValueError, match="train_length 32.*train_length 64.*log_n"):
+        completed(spec, logic(**LOG_N))
+    said = spec | {"log_n": "train"}
+    assert completed(said, logic(**LOG_N)) == said

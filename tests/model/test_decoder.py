@@ -10,11 +10,12 @@ import pytest
 from flax import nnx
 
 import oracle
-from rope_lab import position_logic
+from rope_lab import position_logic, rotary
 from rope_lab.model import (
     Decoder,
     ModelConfig,
     apply_model,
+    build_logic,
     count_parameters,
     init_model,
 )
@@ -390,3 +391,16 @@ def test_a_list_of_logics_has_one_per_layer(number):
     graphdef, params = model()
     with pytest.raises(ValueError, match="4"):
         apply_model(graphdef, params, tokens(), [logic_of()] * number)
+
+
+def test_equal_specs_share_a_logic_also_where_they_hold_arrays():
+    config = ModelConfig(**TINY)
+    factors = {"short_factors": np.ones(4), "long_factors": np.full(4, 2.0)}
+    longrope = {"name": "longrope", "scale": 2, "train_length": 8, "length": 16}
+    same = [longrope | {k: x.copy() for k, x in factors.items()} for _ in range(2)]
+    other = longrope | factors | {"long_factors": np.full(4, 3.0)}
+    carried = [{"name": "rope", "frequencies": rotary.rope(8)} for _ in range(2)]
+    first, second, third, fourth = build_logic([*same, other, carried[0]], config)
+    assert first is second and len({id(x) for x in (second, third, fourth)}) == 3
+    pair = build_logic(carried, config)
+    assert pair[0] is pair[1]

@@ -88,6 +88,45 @@ def test_sampling_differs_from_turn_to_turn_and_follows_the_seed():
     assert zero[0] != zero[1]
 
 
+@pytest.mark.parametrize("temperature", [None, 5.0], ids=["greedy", "drawn"])
+def test_a_second_answer_goes_on_behind_the_first(temperature):
+    def talk():
+        opened = Session(GRAPHDEF, PARAMS, rerope, 40, temperature=temperature)
+        opened.read(FIRST)
+        return opened
+
+    halves, whole = talk(), talk()
+    written = [token for _ in range(2) for token in halves.write(4)]
+    assert written == list(whole.write(8))
+    assert halves.tokens == whole.tokens == FIRST + written
+
+
+def test_an_answer_that_was_interrupted_goes_on_behind_what_was_read_since():
+    talk = Session(GRAPHDEF, PARAMS, rerope, length=20)
+    talk.read(FIRST)
+    answer, other = talk.write(9), talk.write(9)
+    text = [*FIRST, next(answer)]
+    talk.read(SECOND)
+    text += SECOND
+    for each in (answer, other):
+        token = next(each)
+        assert token == likely(text, rerope(20))
+        text.append(token)
+    assert talk.tokens == text and talk.room == 0
+    assert list(answer) == []
+
+
+@pytest.mark.parametrize("tokens", [[31], [3, -1], [1.5], ["a"]])
+def test_what_is_no_token_of_the_model_is_refused(tokens):
+    talk = Session(GRAPHDEF, PARAMS, rerope, length=8)
+    with pytest.raises(ValueError, match="token"):
+        talk.read(tokens)
+    assert talk.tokens == []
+    talk.read([0, 30])
+    with pytest.raises(ValueError, match=r"stop_tokens \[31\] must be in 0 .. 30"):
+        talk.write(2, stop_tokens=[31])
+
+
 def test_more_than_there_is_room_for_is_refused():
     talk = Session(GRAPHDEF, PARAMS, rerope, length=8)
     with pytest.raises(ValueError, match="has room for 8"):

@@ -254,7 +254,7 @@ def test_wavelengths_are_tokens_per_turn():
 
 # Errors.
 
-ONES = (1.0,) * 4
+ONES, INFINITE, NANS = ((x,) * 4 for x in (1.0, math.inf, math.nan))
 WRONG = [
     ("rope", (7,), {}, "head_dim"),
     ("rope", (0,), {}, "head_dim"),
@@ -290,6 +290,27 @@ WRONG = [
     ("p_rope", (8, 1e4), {"fraction": 0.5, "train_length": 64}, "fraction"),
     ("p_rope", (8, 1e4), {"fraction": 1.5}, "fraction"),
     ("p_rope", (8, 1e4), {"train_length": -1}, "train_length"),
+    # Neither finite nor numbers.
+    ("ntk_mixed", (8, 1e4, 4.0), {"exponent": math.nan}, "exponent"),
+    ("ntk_mixed", (8, 1e4, 4.0), {"exponent": "1"}, "exponent"),
+    ("yarn", (8, 1e4, 4.0, 64), {"beta_fast": math.nan}, "beta_fast"),
+    ("yarn", (8, 1e4, 4.0, 64), {"beta_fast": math.inf}, "beta_fast"),
+    ("yarn", (8, 1e4, 4.0, 64), {"logit_scale": -1.0}, "logit_scale"),
+    ("yarn", (8, 1e4, 4.0, 64), {"logit_scale": math.inf}, "logit_scale"),
+    ("llama3", (8, 1e4, 4.0, 64), {"low_freq_factor": 0.0}, "low_freq_factor"),
+    ("llama3", (8, 1e4, 4.0, 64), {"high_freq_factor": math.inf}, "high_freq_factor"),
+    ("longrope", (8, 1e4, ONES, ONES, 4.0, 1, 128), {}, "train_length"),
+    ("longrope", (8, 1e4, ONES, INFINITE, 4.0, 64, 128), {}, "long_factors"),
+    ("longrope", (8, 1e4, NANS, ONES, 4.0, 64, 128), {}, "short_factors"),
+    (
+        "longrope",
+        (8, 1e4, ONES, ONES, 4.0, 64, 128),
+        {"logit_scale": 0.0},
+        "logit_scale",
+    ),
+    ("partial", (8, 1e4, math.nan), {}, "fraction"),
+    ("partial", (8, 1e4, math.inf), {}, "fraction"),
+    ("p_rope", (8, 1e4), {"fraction": math.nan}, "fraction"),
 ]
 
 

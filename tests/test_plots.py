@@ -254,6 +254,13 @@ def test_excess_is_the_loss_minus_that_of_truncated_context(tmp_path, figures):
         plots.excess_by_position(RESULTS | {"rows": rows}, tmp_path / "b.png")
 
 
+def test_a_table_of_references_alone_has_their_panels(tmp_path, figures):
+    rows = [row for row in RESULTS["rows"] if row["truncated"]]
+    plots.excess_by_position(RESULTS | {"rows": rows}, tmp_path / "a.png")
+    titles = [axes.get_title("left") for axes in figures[0].axes]
+    assert titles == [row["label"] for row in rows]
+
+
 def test_distances_never_trained_are_drawn_in_the_signal_colour(tmp_path, figures):
     plots.relative_position_matrices(
         {"RoPE": triangle(64), "ReRoPE": triangle(L - 1)}, L, tmp_path / "a.png"

@@ -206,11 +206,14 @@ def _equal_bins(results: lookup.Results, length: int, kind: str) -> dict[str, An
 
 
 def _multiples(results, curves, quantity: str, room, path: PathLike, title) -> Path:
-    """A panel for each curve; truncated context and the training encoding in grey."""
+    """A panel for each curve; truncated context and the training encoding in grey.
+
+    Where there is nothing else, these have the panels.
+    """
     plain = plain_row(results)
     rows = [r for r in ordered_rows(results) if r["label"] in curves]
     grey = [r["label"] for r in rows if r["truncated"] or r is plain]
-    shown = [r["label"] for r in rows if r["label"] not in grey]
+    shown = [r["label"] for r in rows if r["label"] not in grey] or grey
     columns = panel_columns()
     lines = -(-len(shown) // columns)
 

@@ -106,6 +106,14 @@ def test_a_folder_of_runs_stands_for_the_runs_in_it(tmp_path):
     assert names == ["study/one", "study/two"]
 
 
+def test_a_sweep_stands_for_its_cells_and_not_for_its_table(tmp_path):
+    run_folders.trained(tmp_path / "sweep" / "one")
+    table = {"schema_version": 1, "study": "sweep", "cells": []}
+    save_results(tmp_path / "sweep" / "results.json", table)
+    (run,) = read_runs([tmp_path / "sweep"])
+    assert run.name == "sweep/one" and run.lines
+
+
 def damaged(folder):
     text = json.dumps(run_folders.measured(folder))
     (folder / "results.json").write_text(text[: len(text) // 2])

@@ -181,3 +181,20 @@ def test_the_status_tells_a_failure_from_wrong_usage(
         main(["rope-lab", "pretrain", f"--config={config}", f"--workdir={tmp_path}"])
     assert stop.value.code == status
     assert str(error) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "labels", [("YaRN s=8", "yarn, s 8"), ("Пи",), ("pretrained",)]
+)
+def test_models_of_the_demo_that_have_no_folder_of_their_own_are_refused(
+    capsys, settings, write_config, tmp_path, labels
+):
+    tuning = {"logic": {"name": "rope"}}
+    tuning |= {key: settings[key] for key in ("data", "training")}
+    values = {
+        "pretrain": settings,
+        "finetune": {label: tuning for label in labels},
+        "extrapolate": {"lengths": [16], "encodings": []},
+    }
+    line = message(capsys, "demo", write_config(values), tmp_path / "run")
+    assert f"the label {labels[0]!r} gives no folder of its own" in line

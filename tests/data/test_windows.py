@@ -154,6 +154,18 @@ def test_packed_windows_are_whole_documents_one_after_the_other(corpus):
     assert not np.array_equal(other.tokens, result.tokens)
 
 
+def test_packed_windows_refuse_changed_tokens(corpus):
+    packed(corpus)
+    (stored,) = (corpus.root / "tokens").glob("*/tokens.bin")
+    whole = stored.read_bytes()
+    try:
+        stored.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+        with pytest.raises(ValueError, match="tokens.bin is damaged"):
+            packed(corpus, count=1000)
+    finally:
+        stored.write_bytes(whole)
+
+
 def test_shorter_packed_windows_hold_the_same_text(corpus):
     long, short = packed(corpus, 128, 2), packed(corpus, 32, 8)
     together = long.tokens.ravel()[: short.tokens.size]

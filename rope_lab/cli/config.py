@@ -207,7 +207,7 @@ class PosGenStudyConfig:
     row of encodings is a logic spec with a "label"; rows differ in frequencies alone.
     """
 
-    size: str  # what the page calls this study: "published", "small", "modulus"
+    size: str  # what the page calls this study: "published", "medium", "small" ...
     data: PosGenConfig
     cells: list[Any]  # trained one after another
     model: dict[str, Any]  # of `ModelConfig`, without the vocabulary

@@ -12,6 +12,7 @@ from typing import Any
 
 from rope_lab import plots
 from rope_lab.cli.posgen_tables import (
+    MODEL_SIZES,
     claims_table,
     data_table,
     gain_table,
@@ -23,7 +24,8 @@ from rope_lab.cli.posgen_tables import (
 )
 from rope_lab.evaluation import load_results, save_results
 
-SIZES = ("published", "small", "modulus")
+MODULUS = "modulus"  # a study of its own, which has no size of model to compare
+SIZES = (*MODEL_SIZES, MODULUS)
 READING = "reading.md"  # what a person adds, without numbers
 
 INTRODUCTION = """\
@@ -50,7 +52,7 @@ def write_page(folder: str | os.PathLike, results: dict[str, Any]) -> Path:
     """Puts results and their pictures into the folder, and writes its README.md."""
     folder = Path(folder)
     save_results(folder / f"{results['size']}.json", results)
-    if results["size"] != "modulus":
+    if results["size"] != MODULUS:
         entries, titles = results["cells"], [_title(e) for e in results["cells"]]
         for name, draw in _PICTURES.items():
             draw(entries, folder / f"{results['size']}-{name}.png", titles)
@@ -75,7 +77,7 @@ def _reading(folder: Path) -> str:
 
 def page(studies: dict[str, dict[str, Any]], reading: str = "") -> str:
     """README.md, from the results of each size that has been run."""
-    sized = {size: r for size, r in studies.items() if size != "modulus"}
+    sized = {size: r for size, r in studies.items() if size != MODULUS}
     parts = [INTRODUCTION, "## Beyond the training length\n\n" + main_table(sized)]
     parts += [f"Not run yet: {line}." for line in missing(studies)]
     if reading:
@@ -86,8 +88,8 @@ def page(studies: dict[str, dict[str, Any]], reading: str = "") -> str:
         parts += ["What a test sequence shares with training:", data_table(results)]
         if released := prefixes_table(results):
             parts += ["With the prefixes of the released code:", released]
-    if "modulus" in studies:
-        parts += ["## The modulus", modulus_table(studies["modulus"])]
+    if MODULUS in studies:
+        parts += ["## The modulus", modulus_table(studies[MODULUS])]
     for size, results in studies.items():
         if "gain" in results:
             title = f"## One program for all members, {size} size"

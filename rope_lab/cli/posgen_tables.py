@@ -13,6 +13,7 @@ from rope_lab.training.progress import format_seconds
 
 Results = dict[str, Any]
 NOT_RUN = "not run yet"
+MODEL_SIZES = ("published", "medium", "small")  # as the tables have them
 MARK = "†"
 
 # Of the model and the protocol at every size; the sizes follow from the settings.
@@ -65,7 +66,7 @@ def entry_of(results: Results, subtask: str) -> dict[str, Any] | None:
 def main_table(studies: dict[str, Results]) -> str:
     """Published beside measured, sub-task by sub-task and encoding by encoding."""
     header = ["sub-task", "encoding", "published, beyond 64 (variance)"]
-    for size in ("published", "small"):
+    for size in MODEL_SIZES:
         header += [f"{size} size, within 64", "beyond 64"]
     rows = []
     for subtask in SUBTASKS:
@@ -73,7 +74,7 @@ def main_table(studies: dict[str, Results]) -> str:
             said = published(name, resonance, subtask)
             text = f"{said.mean:.2f} ({said.variance:.2f})" if said else ""
             row = [subtask, label, text]
-            for size in ("published", "small"):
+            for size in MODEL_SIZES:
                 row += _accuracies(studies.get(size), subtask, label)
             rows.append(row)
     return table(header, rows)
@@ -102,7 +103,7 @@ def _accuracies(results: Results | None, subtask: str, label: str) -> list[str]:
 def missing(studies: dict[str, Results]) -> list[str]:
     """What a complete page would hold beside this."""
     lines = []
-    names = {"published": "the published size", "small": "the small size"}
+    names = {size: f"the {size} size" for size in MODEL_SIZES}
     names["modulus"] = "the sweep over moduli"
     for size, name in names.items():
         if size not in studies:

@@ -117,7 +117,7 @@ def _check_results(workdir):
         ({"encodings": []}, "at least one"),
         ({"encodings": [{"name": "rope"}]}, "a dict with a label"),
         ({"model": {"widht": 8}}, "did you mean 'width'"),
-        ({"size": "medium"}, "published, small, modulus"),
+        ({"size": "medium"}, "published, medium, small, modulus"),
     ],
 )
 def test_a_wrong_setting_ends_the_study_before_it_trains(

@@ -117,7 +117,7 @@ def _check_results(workdir):
         ({"encodings": []}, "at least one"),
         ({"encodings": [{"name": "rope"}]}, "a dict with a label"),
         ({"model": {"widht": 8}}, "did you mean 'width'"),
-        ({"size": "medium"}, "published, medium, small, modulus"),
+        ({"size": "tiny"}, "published, medium, small, modulus"),
     ],
 )
 def test_a_wrong_setting_ends_the_study_before_it_trains(
@@ -158,13 +158,14 @@ def test_the_published_config_departs_from_the_paper_in_no_size():
         assert departures(make_cell(config, changes).settings()) == []
 
 
-def test_the_small_config_keeps_lengths_head_dim_modulus_and_data():
-    config = load("posgen_small")
+@pytest.mark.parametrize(("size", "width"), [("small", 64), ("medium", 128)])
+def test_configs_for_a_cpu_keep_lengths_head_dim_modulus_and_data(size, width):
+    config = load(f"posgen_{size}")
     settings = make_cell(config, config.cells[0]).settings()
     kept = ("length", "head dim", "modulus", "far", "near", "num train")
     lines = departures(settings)
     assert not [line for line in lines if any(word in line for word in kept)]
-    assert "width 64 (512)" in lines and "3 seeds (5)" in lines
+    assert f"width {width} (512)" in lines and "3 seeds (5)" in lines
 
 
 def test_settings_left_at_their_defaults_are_named_as_departures():

@@ -58,10 +58,11 @@ class ModelSection:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
-    """Loss on held-out windows that start inside documents, while training."""
+    """Loss on held-out windows, while training."""
 
     every: int = 200  # steps
     num_windows: int = 32
+    packed: bool = False  # of short documents packed, not from inside long ones
 
     def __post_init__(self):
         checks.at_least(1, every=self.every, num_windows=self.num_windows)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rope_lab import plots
+from rope_lab.cli.config import PRETRAINED
 from rope_lab.cli.study_page import picture, reading, table
 from rope_lab.evaluation.findings import plain_row
 from rope_lab.evaluation.published import LLAMA2_13B, LLAMA2_LENGTHS, LLAMA2_TOLD
@@ -34,7 +35,7 @@ def write_page(folder: Path, results: Results) -> Path:
     parts = [
         f"# {run['title']}",
         f"A model of {run['parameters']:,} parameters, trained at "
-        f"{results['train_length']} tokens and not fine-tuned, under every encoding at "
+        f"{results['train_length']} tokens{_tuned(results)}, under every encoding at "
         f"{', '.join(f'{n:,}' for n in lengths)} tokens. † is log n scaling at test "
         "alone. *Truncated* is its own encoding in windows of the training length: the "
         "row to beat. All rows score the same tokens, and differences are paired.",
@@ -59,6 +60,14 @@ def write_page(folder: Path, results: Results) -> Path:
     path = folder / "README.md"
     path.write_text("\n\n".join(part for part in parts if part) + "\n")
     return path
+
+
+def _tuned(results: Results) -> str:
+    """Which rows are of models that were fine-tuned from it, if any."""
+    tuned = [row["label"] for row in results["rows"] if row["model"] != PRETRAINED]
+    if not tuned:
+        return " and not fine-tuned"
+    return f" and, in the rows {'; '.join(tuned)}, fine-tuned from there"
 
 
 def _tokens(length: int) -> str:

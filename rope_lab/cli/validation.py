@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rope_lab.cli.config import ValidationConfig
-from rope_lab.data import PackedSequences, evaluation_windows
+from rope_lab.data import PackedSequences, evaluation_windows, packed_windows
 from rope_lab.evaluation.positions import batch_size_for
 from rope_lab.logic.arguments import join_logic, split_logic
 from rope_lab.logic.draws import evaluation_positions
@@ -29,7 +29,8 @@ def make_validation(
     mesh: Mesh,
 ) -> Callable[[TrainState], dict[str, float]]:
     """state -> mean loss in nats per token and accuracy, over all windows."""
-    windows = evaluation_windows(
+    cut = packed_windows if config.packed else evaluation_windows
+    windows = cut(
         source.corpus,
         source.tokenizer,
         "held_out",

@@ -183,7 +183,7 @@ def _too_few(
         return (
             f"no document is long enough for windows of {span} tokens that start after "
             f"its first: the longest of {where} has {longest} tokens; use a shorter "
-            "length or longer documents"
+            "length, longer documents, or windows of short ones packed"
         )
     return (
         f"{num_windows} windows of {span} tokens are asked for, but only {fit} fit "

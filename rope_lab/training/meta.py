@@ -89,7 +89,7 @@ def upgraded(meta: dict[str, Any], folder: Path) -> dict[str, Any]:
         )
     if version == 1:
         meta = _from_version_1(meta)
-    return _with_data_options(meta if version == 3 else _from_version_2(meta))
+    return _with_later_options(meta if version == 3 else _from_version_2(meta))
 
 
 def _from_version_1(meta: dict[str, Any]) -> dict[str, Any]:
@@ -114,15 +114,29 @@ def _from_version_2(meta: dict[str, Any]) -> dict[str, Any]:
     return meta
 
 
-def _with_data_options(meta: dict[str, Any]) -> dict[str, Any]:
-    """Options of repeated passages that came later, as everyone had them before."""
-    data = meta["config"].get("data") or {}
-    options: dict[str, Any] = {"repeat_shortest": None, "repeat_longest": None}
-    options |= {"repeat_random": 0.0, "repeat_first": 0}
-    if "repeat_fraction" in data and not data.keys() >= options.keys():
-        meta = copy.deepcopy(meta)
-        meta["config"]["data"] = options | data
-    return meta
+# What everyone had before there was a choice.
+_LATER = {
+    "data": {
+        "repeat_shortest": None,
+        "repeat_longest": None,
+        "repeat_random": 0.0,
+        "repeat_first": 0,
+    },
+    "validation": {"packed": False},
+}
+
+
+def _with_later_options(meta: dict[str, Any]) -> dict[str, Any]:
+    """With options of the config that came after the version of its schema."""
+    config = meta["config"]
+    # An imported model has sections of fewer keys, which stay as they are.
+    marks = {"data": "repeat_fraction", "validation": "every"}
+    changed = {
+        section: options | config[section]
+        for section, options in _LATER.items()
+        if marks[section] in (config.get(section) or {})
+    }
+    return meta | {"config": config | changed} if changed else meta
 
 
 def check_same_run(saved: dict[str, Any], given: dict[str, Any], folder: Path) -> None:

@@ -134,7 +134,26 @@ def test_a_checkpoint_is_measured_on_other_documents_packed(
     for row in results["rows"]:
         assert f"| {row['label']} | {row['cells']['16']['natural']['loss']:.3f}" in page
     assert "| ReRoPE w=1024 † | 1.4996 | 1.4267 | 1.4001 |" in page
+    assert "trained at 16 tokens and not fine-tuned, under" in page
     assert (tmp_path / "page" / "loss-by-position.png").exists()
+
+
+def test_training_on_short_documents_is_validated_on_packed_windows(
+    settings, write_config, tmp_path, capsys
+):
+    folder = tmp_path / "stories"
+    folder.mkdir()
+    for number in range(30):
+        (folder / f"{number}.txt").write_text(f"{number} people of the union. ")
+    settings["data"] |= {"corpus": str(folder), "length": 64, "held_out_fraction": 0.2}
+    with pytest.raises(SystemExit):
+        run("pretrain", write_config(settings), tmp_path / "inside")
+    assert "or windows of short ones packed" in capsys.readouterr().err
+    settings["validation"]["packed"] = True
+    run("pretrain", write_config(settings), tmp_path / "packed")
+    lines = (tmp_path / "packed" / "metrics.jsonl").read_text().splitlines()
+    (loss,) = [row["eval/loss"] for row in map(json.loads, lines) if "eval/loss" in row]
+    assert 0 < loss < 2 * np.log(256)
 
 
 def test_a_wrong_encoding_stops_the_demo_before_it_trains(

@@ -101,3 +101,13 @@ def test_a_run_begun_before_repeats_had_options_goes_on():
     later = meta({"data": {name: new[name] for name in list(new)[:-1]}}, {})
     check_same_run(upgraded(later, FOLDER), meta({"data": new}, {}), FOLDER)
     assert upgraded(meta({"data": {"m": 7}}, {}), FOLDER)["config"]["data"] == {"m": 7}
+
+
+def test_a_run_begun_before_validation_could_be_packed_goes_on():
+    old = meta({"validation": {"every": 5, "num_windows": 2}}, {})
+    new = meta({"validation": {"every": 5, "num_windows": 2, "packed": False}}, {})
+    check_same_run(upgraded(old, FOLDER), new, FOLDER)
+    packed = meta({"validation": {**new["config"]["validation"], "packed": True}}, {})
+    with pytest.raises(ValueError, match=r"validation\.packed: checkpoint has False"):
+        check_same_run(upgraded(old, FOLDER), packed, FOLDER)
+    assert upgraded(packed, FOLDER) == packed

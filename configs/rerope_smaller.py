@@ -1,0 +1,99 @@
+"""Length extrapolation with half the layers: which orders are those of one size?
+
+    python -m experiments.extrapolate --config=configs/rerope_smaller.py \\
+        --workdir=runs/rerope_smaller --config.page=experiments/rerope/smaller
+
+configs/rerope_small.py with 2 layers in place of 4, and of its models and rows those
+whose order there is not the article's, beside ReRoPE. Not run yet. Results:
+experiments/rerope/smaller.
+
+Source: kexue.fm 9706, 9708, 9728, 9859.
+"""
+
+from ml_collections import ConfigDict
+
+from rope_lab.cli import article_rows as rows
+
+TRAIN_LENGTH = 128  # tokens
+SCALE = 8  # length it is read at / training length
+HEAD_DIM = 32
+LOG_N = {"log_n": "train", "train_length": TRAIN_LENGTH}
+SHAPE = (SCALE, HEAD_DIM, TRAIN_LENGTH)
+WANTED = ("RoPE", "PI", "NTK-old", "NTK-fixed", "NTK-mixed", "YaRN", "ReRoPE w=L/4",
+          "ReRoPE w=L/2", "ReRoPE w=L", "Leaky ReRoPE w=L/4 k=8",
+          "Leaky ReRoPE w=L/2 k=8")  # fmt: skip
+
+
+def get_config() -> ConfigDict:
+    """Keys of `StudyConfig`."""
+    return ConfigDict(
+        {
+            "title": "Length extrapolation with half the layers",
+            "model": {
+                "num_layers": 2,
+                "width": 128,
+                "ff_width": 320,
+                "num_heads": 4,
+                "num_kv_heads": 4,
+                "head_dim": HEAD_DIM,
+            },
+            "data": {
+                "corpus": "sotu",
+                "tokenizer": "bpe:1024",
+                "length": TRAIN_LENGTH,
+                "batch_size": 16,
+                "repeat_first": 19_200,  # 1,200 steps of copying alone
+                "repeat_fraction": 0.25,
+                "repeat_random": 0.4,
+                "repeat_shortest": 8,
+                "repeat_longest": 112,  # copies at every distance: none by distance
+            },
+            "training": {
+                "num_steps": 2700,
+                "learning_rate": 5e-3,
+                "final_learning_rate_fraction": 0.05,
+                "warmup_steps": 120,
+                "log_every": 50,
+                "checkpoint_every": 300,
+                "spike_factor": None,  # the first text after the copies is one
+                "tensorboard": False,
+            },
+            "validation": {"every": 800, "num_windows": 32},
+            "trained": models(),
+            "extrapolate": {
+                "lengths": [TRAIN_LENGTH, TRAIN_LENGTH * SCALE],
+                "num_windows": 32,
+                "num_repeated_windows": 16,
+                "far_repeat_length": 2 * TRAIN_LENGTH,  # truncation cannot copy it
+            },
+        }
+    )
+
+
+def models() -> list[dict]:
+    """With log n first, as most rows of the article are."""
+    rope = {"name": "rope"}
+    inverse = {"name": "leaky_rerope", "window": TRAIN_LENGTH // 4, "step": 1 / 16}
+    return [
+        model("RoPE, log n", rope | LOG_N, _wanted(rows.with_log_n, ", log n")),
+        model("Inverse Leaky, log n", inverse | LOG_N, [
+            {"label": "Inverse Leaky, log n", **rope, **LOG_N},
+        ]),
+        model("KeyNorm, log n", rope | LOG_N, [
+            {"label": "KeyNorm, log n", **rope, **LOG_N},
+        ], model={"qk_norm": "keys"}),
+        model("RoPE", rope, _wanted(rows.without_log_n, "")),
+        model("KeyNorm", rope, [{"label": "KeyNorm", **rope}],
+              model={"qk_norm": "keys"}),
+    ]  # fmt: skip
+
+
+def model(label: str, logic: dict, of: list[dict], **changes) -> dict:
+    """A `TrainedConfig`: how it is trained, its rows, what differs from the others."""
+    return {"label": label, "logic": logic, "rows": of, **changes}
+
+
+def _wanted(make, suffix: str) -> list[dict]:
+    """The rows of `WANTED` among those that a model of configs/rerope_small.py has."""
+    labels = [name + suffix for name in WANTED]
+    return [row for row in make(*SHAPE) if row["label"] in labels]

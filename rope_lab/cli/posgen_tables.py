@@ -20,10 +20,10 @@ MARK = "†"
 FIXED_DEPARTURES = (
     "a gated SiLU block in place of ReLU, logits over sqrt(head_dim), no dropout and "
     "all weights trained, where the released T5 leaves its feed-forward blocks at "
-    "their random start; a linear warm-up and cosine decay to nothing with Adam's b1 at "
-    "0.9, where the released one-cycle schedule begins at 1/25 of the learning rate and "
-    "moves b1 between 0.85 and 0.95; the parameters of the last step, not of the best "
-    "validation; 64 tokens are read in training, the start token included"
+    "their random start; a linear warm-up and cosine decay to nothing with Adam's b1 "
+    "at 0.9, where the released one-cycle schedule begins at 1/25 of the learning rate "
+    "and moves b1 between 0.85 and 0.95; the parameters of the last step, not of the "
+    "best validation; 64 tokens are read in training, the start token included"
 )
 
 

@@ -135,6 +135,44 @@ def resonant(
     ]
 
 
+def untuned() -> list[Row]:
+    """What a published checkpoint is read under, at any length, without training.
+
+    † is log n at test. What the scaled encodings are scaled to is the length measured.
+    """
+    to = {"length": "measured", **TRAINED}
+    plain: dict[str, Row] = {
+        "RoPE": {"name": "rope"},
+        "PI": {"name": "interpolated", **to},
+        "NTK-aware": {"name": "ntk_aware", **to},
+        "NTK-old": {"name": "ntk_old", **to},
+        "NTK-fixed": {"name": "ntk_fixed", **to},
+        "NTK-mixed": {"name": "ntk_mixed", **to},
+        "Dynamic NTK": {"name": "dynamic_ntk", **to},
+        "YaRN": {"name": "yarn", **to},
+        "Resonance RoPE": {"name": "rope", "resonance": True},
+        "Resonance-YaRN": {"name": "yarn", "resonance": True, **to},
+    }
+    for name in ("L/4", "L/2", "L"):
+        plain[f"ReRoPE w={name}"] = {"name": "rerope", "window": WINDOWS[name]}
+    plain |= {name: row for name, row in leaky((16,)).items() if "w=L/2" in name}
+    plain["Self-Extend w=L/4"] = {
+        "name": "self_extend",
+        "window": WINDOWS["L/4"],
+        "group": 16,
+    }
+    plain["Dual chunk"] = {
+        "name": "dual_chunk",
+        "chunk_length": "trained/2",
+        "local_window": "trained/4",
+    }
+    return [{"label": label, **row} for label, row in plain.items()] + [
+        {"label": f"{label} †", **row, **USES[" †"]}
+        for label, row in plain.items()
+        if "Resonance" not in label
+    ]
+
+
 def _with_use(rows: Mapping[str, Row], suffix: str) -> list[Row]:
     """The rows under one use of log n, which takes the place of a temperature."""
     return [

@@ -13,6 +13,7 @@ from typing import Any
 from rope_lab import plots
 from rope_lab.cli.config import PRETRAINED
 from rope_lab.cli.study_page import picture, reading, table
+from rope_lab.evaluation.claims import GATE
 from rope_lab.evaluation.findings import plain_row
 from rope_lab.evaluation.published import LLAMA2_13B, LLAMA2_LENGTHS, LLAMA2_TOLD
 from rope_lab.evaluation.results import (
@@ -100,7 +101,8 @@ def _repeated(results: Results) -> list[str]:
     lengths = results["lengths"]
     return [
         "## One passage repeated",
-        "Accuracy, and loss in brackets: half the training length, over and over.",
+        "Accuracy, and loss in brackets: half the training length, over and over. "
+        + _copies(results),
         table(
             ["row", *map(_tokens, lengths)],
             (
@@ -115,6 +117,26 @@ def _repeated(results: Results) -> list[str]:
             ),
         ),
     ]
+
+
+def _copies(results: Results) -> str:
+    """Whether the model copies at all within its training length."""
+    kinds = truncated_row(results)["cells"].get(str(results["train_length"]), {})
+    copies = kinds.get(REPEATED, {}).get("copies")
+    if copies is None:
+        return ""
+    gain, (low, high) = (copies["gain"][key] for key in ("mean", "interval"))
+    told = (
+        "Within the training length the second copy is predicted "
+        f"{100 * gain:+.1f} points [{100 * low:.1f}, {100 * high:.1f}] better than the "
+        "first"
+    )
+    if gain >= GATE:
+        return f"{told}, so the model copies."
+    return (
+        f"{told}, less than {100 * GATE:.0f}: the model does not copy, and these rows "
+        "say how well it reads such text, not how far back it looks."
+    )
 
 
 def _answers(results: Results) -> list[str]:

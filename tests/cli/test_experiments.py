@@ -135,6 +135,7 @@ def test_a_checkpoint_is_measured_on_other_documents_packed(
         assert f"| {row['label']} | {row['cells']['16']['natural']['loss']:.3f}" in page
     assert "| ReRoPE w=1024 † | 1.4996 | 1.4267 | 1.4001 |" in page
     assert "trained at 16 tokens and not fine-tuned, under" in page
+    assert "the model does not copy" in page  # six steps teach nothing
     assert (tmp_path / "page" / "loss-by-position.png").exists()
 
 

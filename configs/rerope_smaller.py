@@ -4,7 +4,9 @@
         --workdir=runs/rerope_smaller --config.page=experiments/rerope/smaller
 
 configs/rerope_small.py with 2 layers in place of 4, and of its models and rows those
-whose order there is not the article's, beside ReRoPE. Not run yet. Results:
+whose order there is not the article's, beside ReRoPE. Training takes 11 to 15 minutes a
+model on a core of an AMD EPYC, measuring it 2 at most. At 8 times the length, natural
+text, with log n: RoPE 16 %, NTK 20 to 22 %, YaRN 27 %, ReRoPE w=L/2 30 %. Results:
 experiments/rerope/smaller.
 
 Source: kexue.fm 9706, 9708, 9728, 9859.

@@ -17,6 +17,8 @@ GENERATED = ROOT / "docs" / "generated"
 # File of the project -> page of the site, under generated/.
 INCLUDED = {
     "experiments/rerope/README.md": "study_rerope",
+    "experiments/rerope/smaller/README.md": "study_rerope_smaller",
+    "experiments/stories/README.md": "study_stories",
     "experiments/posgen/README.md": "study_posgen",
     "experiments/wavelengths/README.md": "study_wavelengths",
     "benchmarks/results/attention.md": "measured_attention",

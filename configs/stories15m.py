@@ -11,8 +11,8 @@ stories15M (llama2.c, trained on TinyStories at 256 tokens) without fine-tuning,
 2, 4, 8 and 16 times that length: loss and accuracy on stories packed one after the
 other, and on one story repeated. TinyStories itself is not here: give a folder of its
 texts by `--config.documents=FOLDER`, or measure on 200 stories that the model wrote
-itself. Took 2.6 hours on a core of an AMD EPYC, half of them shared with another run; all
-results: experiments/stories. Loss in length and at 4, 8 and 16 times the length:
+itself. Took 2.6 hours on a core of an AMD EPYC, half of them shared with another run;
+all results: experiments/stories. Loss in length and at 4, 8 and 16 times the length:
 
                             256   1,024   2,048   4,096
     RoPE                  1.269   4.402   5.168   5.416

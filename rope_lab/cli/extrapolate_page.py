@@ -170,7 +170,8 @@ def _pictures(results: Results, folder: Path) -> Iterable[str]:
         plots.loss_by_position(results, folder / "loss-by-position.png"),
     )
     yield picture(
-        "Loss by position minus that of truncated context on the same tokens.",
+        "Loss by position minus that of truncated context on the same tokens, of the "
+        "rows that stay near it.",
         plots.excess_by_position(results, folder / "excess-by-position.png"),
     )
 

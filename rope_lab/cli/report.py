@@ -37,7 +37,8 @@ CAPTIONS = {
     "RoPE and truncated context in grey. Bands are 95 % "
     "intervals over documents; a curve that leaves a panel goes on above it.",
     "excess_by_position": "Loss by position minus that of truncated context on the "
-    "same tokens: zero is truncated context, below zero is better.",
+    "same tokens: zero is truncated context, below zero is better. Rows that are far "
+    "from it have no panel.",
     "accuracy": "Next-token accuracy at the longest length on natural text, and where "
     "one passage is repeated to fill it, so that copying pays.",
     "context_use": "Loss against context inside the training length, on windows that "

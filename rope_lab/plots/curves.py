@@ -69,7 +69,9 @@ def excess_by_position(
     """Loss minus that of truncated context at the longest length, one panel per row.
 
     Both scored the same tokens, so what is hard in the text itself drops out: zero is
-    truncated context, below zero is better. No intervals: see ``minus_truncated``.
+    truncated context, below zero is better. A close-up: rows that are further than
+    `ROOM_AROUND` from it at most positions have no panel, unless all are. No
+    intervals: see ``minus_truncated``.
 
     Raises:
       ValueError: if no row is truncated.
@@ -87,6 +89,14 @@ def excess_by_position(
     high = max(curve["loss"].max() for curve in excess.values())
     low = min(curve["loss"].min() for curve in excess.values())
     room = 1.1 * max(low, -ROOM_AROUND), 1.1 * min(high, ROOM_AROUND)
+    grey = [row["label"] for row in (reference, plain_row(results)) if row is not None]
+    near = {
+        label: curve
+        for label, curve in excess.items()
+        if label in grey or np.median(np.abs(curve["loss"])) <= ROOM_AROUND
+    }
+    if len(near) > len(grey):
+        excess = near
     return _multiples(results, excess, "loss minus truncated, nats", room, path, title)
 
 

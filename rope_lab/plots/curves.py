@@ -89,7 +89,7 @@ def excess_by_position(
     high = max(curve["loss"].max() for curve in excess.values())
     low = min(curve["loss"].min() for curve in excess.values())
     room = 1.1 * max(low, -ROOM_AROUND), 1.1 * min(high, ROOM_AROUND)
-    grey = [row["label"] for row in (reference, plain_row(results)) if row is not None]
+    grey = _references(results)
     near = {
         label: curve
         for label, curve in excess.items()
@@ -220,10 +220,9 @@ def _multiples(results, curves, quantity: str, room, path: PathLike, title) -> P
 
     Where there is nothing else, these have the panels.
     """
-    plain = plain_row(results)
-    rows = [r for r in ordered_rows(results) if r["label"] in curves]
-    grey = [r["label"] for r in rows if r["truncated"] or r is plain]
-    shown = [r["label"] for r in rows if r["label"] not in grey] or grey
+    rows = [row["label"] for row in ordered_rows(results) if row["label"] in curves]
+    grey = [label for label in _references(results) if label in curves]
+    shown = [label for label in rows if label not in grey] or grey
     columns = panel_columns()
     lines = -(-len(shown) // columns)
 
@@ -247,6 +246,13 @@ def _multiples(results, curves, quantity: str, room, path: PathLike, title) -> P
             figure.legend(drawn, grey, loc="outside upper center", ncols=2)
 
     return save(draw, path, 1.0 + 1.6 * lines, title)
+
+
+def _references(results) -> list[str]:
+    """Labels of truncated context and of the encoding of training, in table order."""
+    plain = plain_row(results)
+    rows = ordered_rows(results)
+    return [row["label"] for row in rows if row["truncated"] or row is plain]
 
 
 def _panel(axes, references: Mapping[str, Any], bins: Mapping[str, Any]) -> None:

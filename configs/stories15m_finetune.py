@@ -52,6 +52,6 @@ def get_config() -> ConfigDict:
                 "checkpoint_every": 5,
                 "tensorboard": False,
             },
-            "validation": {"every": 25, "num_windows": 8, "packed": True},
+            "validation": {"every": 25, "num_windows": 4, "packed": True},
         }
     )

@@ -28,7 +28,11 @@ def make_validation(
     config: ValidationConfig,
     mesh: Mesh,
 ) -> Callable[[TrainState], dict[str, float]]:
-    """state -> mean loss in nats per token and accuracy, over all windows."""
+    """state -> mean loss in nats per token and accuracy, over all windows.
+
+    Raises:
+      ValueError: the held-out text has fewer windows than are asked for.
+    """
     cut = packed_windows if config.packed else evaluation_windows
     windows = cut(
         source.corpus,
@@ -37,6 +41,12 @@ def make_validation(
         source.identity["length"],
         config.num_windows,
     )
+    if len(windows.tokens) < config.num_windows:
+        raise ValueError(
+            f"validation.num_windows is {config.num_windows}, but the held-out text "
+            f"packed holds {len(windows.tokens)} windows of the length trained at; ask "
+            "for fewer, or hold out more"
+        )
     arrays, structure = split_logic(logic)
 
     @jax.jit

@@ -150,7 +150,11 @@ def test_training_on_short_documents_is_validated_on_packed_windows(
     with pytest.raises(SystemExit):
         run("pretrain", write_config(settings), tmp_path / "inside")
     assert "or windows of short ones packed" in capsys.readouterr().err
-    settings["validation"]["packed"] = True
+    settings["validation"] |= {"packed": True, "num_windows": 50}
+    with pytest.raises(SystemExit):
+        run("pretrain", write_config(settings), tmp_path / "many")
+    assert "validation.num_windows is 50, but the held-out" in capsys.readouterr().err
+    settings["validation"]["num_windows"] = 2
     run("pretrain", write_config(settings), tmp_path / "packed")
     lines = (tmp_path / "packed" / "metrics.jsonl").read_text().splitlines()
     (loss,) = [row["eval/loss"] for row in map(json.loads, lines) if "eval/loss" in row]

@@ -21,6 +21,7 @@ from rope_lab.evaluation.fingerprints import describe_logic
 from rope_lab.evaluation.results import NATURAL, Results, load_results
 from rope_lab.logic.inherit import completed
 from rope_lab.model import build_logic
+from rope_lab.training.meta import with_later_options
 
 
 class _Model(Protocol):
@@ -79,7 +80,8 @@ def kept_models(
 
 def _other(model: _Model, table: Results, described: dict[str, Any]) -> str:
     """What the page has otherwise than the config, "" for nothing."""
-    if _plain(dataclasses.asdict(model.training)) != described["config"]:
+    recorded = with_later_options(described["config"])
+    if _plain(dataclasses.asdict(model.training)) != recorded:
         return "it from another config"
     lengths = sorted(model.measuring.lengths)
     if table["lengths"] != lengths:

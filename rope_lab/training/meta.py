@@ -89,7 +89,8 @@ def upgraded(meta: dict[str, Any], folder: Path) -> dict[str, Any]:
         )
     if version == 1:
         meta = _from_version_1(meta)
-    return _with_later_options(meta if version == 3 else _from_version_2(meta))
+    meta = meta if version == 3 else _from_version_2(meta)
+    return meta | {"config": with_later_options(meta["config"])}
 
 
 def _from_version_1(meta: dict[str, Any]) -> dict[str, Any]:
@@ -126,9 +127,8 @@ _LATER = {
 }
 
 
-def _with_later_options(meta: dict[str, Any]) -> dict[str, Any]:
-    """With options of the config that came after the version of its schema."""
-    config = meta["config"]
+def with_later_options(config: dict[str, Any]) -> dict[str, Any]:
+    """A recorded config with the options that came after the version of its schema."""
     # An imported model has sections of fewer keys, which stay as they are.
     marks = {"data": "repeat_fraction", "validation": "every"}
     changed = {
@@ -136,7 +136,7 @@ def _with_later_options(meta: dict[str, Any]) -> dict[str, Any]:
         for section, options in _LATER.items()
         if marks[section] in (config.get(section) or {})
     }
-    return meta | {"config": config | changed} if changed else meta
+    return config | changed
 
 
 def check_same_run(saved: dict[str, Any], given: dict[str, Any], folder: Path) -> None:

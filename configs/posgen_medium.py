@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
             "cells": [
                 {"subtask": "recursive"},
                 {"subtask": "cot"},
+                {"subtask": "semi_recursive"},
             ],
             "model": {
                 "num_layers": 2,

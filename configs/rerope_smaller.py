@@ -12,6 +12,8 @@ experiments/rerope/smaller.
 Source: kexue.fm 9706, 9708, 9728, 9859.
 """
 
+import math
+
 from ml_collections import ConfigDict
 
 from rope_lab.cli import article_rows as rows
@@ -76,18 +78,32 @@ def models() -> list[dict]:
     """With log n first, as most rows of the article are."""
     rope = {"name": "rope"}
     inverse = {"name": "leaky_rerope", "window": TRAIN_LENGTH // 4, "step": 1 / 16}
+    cosine = rope | {"softmax_scale": 4 * math.log(TRAIN_LENGTH)}
     return [
         model("RoPE, log n", rope | LOG_N, _wanted(rows.with_log_n, ", log n")),
         model("Inverse Leaky, log n", inverse | LOG_N, [
             {"label": "Inverse Leaky, log n", **rope, **LOG_N},
         ]),
-        model("KeyNorm, log n", rope | LOG_N, [
-            {"label": "KeyNorm, log n", **rope, **LOG_N},
-        ], model={"qk_norm": "keys"}),
+        own("KeyNorm, log n", rope | LOG_N, "keys"),
         model("RoPE", rope, _wanted(rows.without_log_n, "")),
-        model("KeyNorm", rope, [{"label": "KeyNorm", **rope}],
-              model={"qk_norm": "keys"}),
+        own("KeyNorm", rope, "keys"),
+        own("Cosine attention, log n", cosine | LOG_N, "cosine"),
+        own("QueryNorm, log n", rope | LOG_N, "queries"),
+        own("Cosine attention", cosine, "cosine"),
+        model("HWFA", hwfa(), [{"label": "HWFA", "layers": hwfa()}]),
+        own("QueryNorm", rope, "queries"),
     ]  # fmt: skip
+
+
+def hwfa() -> list[dict]:
+    """A layer that sees the 94 keys that three see in configs/rerope_small.py."""
+    window = {"name": "rope", "sliding_window": 94}
+    return [window, {"name": "nope", **LOG_N}]
+
+
+def own(label: str, logic: dict, qk_norm: str) -> dict:
+    """A model with norms that is read as it was trained, its only row."""
+    return model(label, logic, [{"label": label, **logic}], model={"qk_norm": qk_norm})
 
 
 def model(label: str, logic: dict, of: list[dict], **changes) -> dict:

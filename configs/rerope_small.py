@@ -6,10 +6,9 @@
 Models are trained at 128 tokens on State of the Union addresses and read at 1,024;
 each then serves all of its rows. Training takes 13 minutes on a core of an AMD EPYC of
 its own (20 on a slower one), and measuring a model with 38 rows 15, of one row less
-than 1: 5 to 8 hours on one core. Seventeen of the 22 models are measured, and with them
-every row of the article; the page names the rows still missing. Killed and started
-again, it continues, and `--config.earlier=experiments/rerope/results.json` goes on from
-the page alone. Results: experiments/rerope.
+than 1: 5 to 9 hours on one core for the 22 models. Killed and started again, it
+continues, and `--config.earlier=experiments/rerope/results.json` goes on from the page
+alone. Results: experiments/rerope.
 
 Sources: kexue.fm 9603, 9675, 9706, 9708, 9728, 9859; arXiv 2403.00071 (Resonance).
 """

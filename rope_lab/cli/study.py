@@ -170,7 +170,8 @@ def _report(
 def _describe_run(config, models, measured, workdir: Path, kept) -> dict[str, Any]:
     """Everything a reader needs to judge and repeat the numbers."""
     source = packed_sequences(config.data)
-    seconds = [one.seconds for one in kept.values()] + [record.timings(workdir)]
+    # A kept model has no folder here: what was timed of it here came to nothing.
+    seconds = [record.timings(workdir)] + [one.seconds for one in kept.values()]
     return {
         "title": config.title,
         "command": record.describe_command("extrapolate"),

@@ -19,6 +19,7 @@ INCLUDED = {
     "experiments/rerope/README.md": "study_rerope",
     "experiments/rerope/smaller/README.md": "study_rerope_smaller",
     "experiments/stories/README.md": "study_stories",
+    "experiments/stories/finetuned/README.md": "study_stories_finetuned",
     "experiments/posgen/README.md": "study_posgen",
     "experiments/wavelengths/README.md": "study_wavelengths",
     "benchmarks/results/attention.md": "measured_attention",

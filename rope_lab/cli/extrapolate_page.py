@@ -50,7 +50,7 @@ def write_page(folder: Path, results: Results) -> Path:
         "## Beside Llama-2 13B",
         LLAMA2_TOLD,
         table(["row", *map(_tokens, LLAMA2_LENGTHS)],
-              ([row, *(f"{x:.4f}" for x in values)]
+              ([row, *map(_published, values)]
                for row, values in LLAMA2_13B.items())),
         *reading(folder),
         "## Pictures",
@@ -69,6 +69,10 @@ def _tuned(results: Results) -> str:
     if not tuned:
         return " and not fine-tuned"
     return f" and, in the rows {'; '.join(tuned)}, fine-tuned from there"
+
+
+def _published(loss: float | None) -> str:
+    return "–" if loss is None else f"{loss:.4f}"
 
 
 def _tokens(length: int) -> str:

@@ -37,7 +37,7 @@ class PublishedRow:
 # Loss of Llama-2 13B on the last 4,096 targets of long texts, of the article's code.
 LLAMA2_LENGTHS = (4096, 8192, 16384)  # tokens
 LLAMA2_13B = {
-    "RoPE": (1.4967, 8.8615),
+    "RoPE": (1.4967, 8.8615, None),
     "NTK-mixed, exponent 0.75, scale 12, †": (1.6081, 1.5417, 1.5163),
     "ReRoPE w=1024 †": (1.4996, 1.4267, 1.4001),
 }

@@ -19,8 +19,9 @@ configs/stories15m.py measures on; on TinyStories, --config.data.corpus=FOLDER. 
 text has nothing to teach but the new positions. configs/stories15m_finetuned.py
 measures the four models.
 
-On one core of an AMD EPYC sampling took 7 minutes, a model 6 to 9. The loss of 2,048
-tokens falls by 0.18 nats in long steps, 0.07 in short ones: experiments/stories/finetuned.
+On one core of an AMD EPYC sampling took 7 minutes, a model 6 to 9. The loss at 2,048
+tokens falls by 0.18 nats in long steps and by 0.07 in short ones. Results:
+experiments/stories/finetuned.
 
 Source: arXiv 2403.00071, section 5.2 and appendix C.2, at a learning rate for a model
 of this size.

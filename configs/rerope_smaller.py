@@ -92,6 +92,10 @@ def models() -> list[dict]:
         own("Cosine attention", cosine, "cosine"),
         model("HWFA", hwfa(), [{"label": "HWFA", "layers": hwfa()}]),
         own("QueryNorm", rope, "queries"),
+        model("Inverse Leaky, base 80000, log n", inverse | LOG_N | {"base": 8e4}, [
+            {"label": "Inverse Leaky, base 80000, log n", **rope, **LOG_N,
+             "base": 8e4},
+        ]),
     ]  # fmt: skip
 
 

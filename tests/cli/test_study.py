@@ -106,6 +106,8 @@ def test_a_page_is_enough_to_go_on_where_the_workdir_is_gone(
     page.write_text(json.dumps(before))
     values["trained"][1]["training"] = {"num_steps": 3}
     capsys.readouterr()
+    (tmp_path / "again").mkdir()  # of a model that was begun there and then thrown away
+    (tmp_path / "again" / "timings.json").write_text('{"1/2 train RoPE": 1e9}')
     run(write_config(values), tmp_path / "again", f"--config.earlier={page}")
     assert "NoPE: trained anew" in capsys.readouterr().err
     assert not (tmp_path / "again" / "rope").exists()

@@ -14,7 +14,8 @@ of 80 GB, one sequence at a time on each (18.2 GiB of state; not compiled for th
 
     --config.mesh.fsdp=8 --config.training.accumulation_steps=8
 
-Of these 64 chips each holds 2.27 GiB of parameters and optimizer state; the rest is in
+Compiled for these 64 chips, each needs 8.3 GiB at once, 2.3 of them for parameters and
+optimizer state. For others:
 
     rope-lab plan --config=configs/llama2_13b_4k400.py --topology=v5p:4x4x4
 

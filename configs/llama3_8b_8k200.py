@@ -14,7 +14,8 @@ of 80 GB, one sequence at a time on each (11.2 GiB of state; not compiled for th
 
     --config.mesh.fsdp=8 --config.training.accumulation_steps=8
 
-Of these 64 chips each holds 1.40 GiB of parameters and optimizer state; the rest is in
+Compiled for these 64 chips, each needs 12.5 GiB at once, 1.4 of them for parameters and
+optimizer state. For others:
 
     rope-lab plan --config=configs/llama3_8b_8k200.py --topology=v5p:4x4x4
 

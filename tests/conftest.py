@@ -5,6 +5,7 @@ variable for it, so that processes which tests start inherit them.
 """
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Broadcasting between ranks is how a [T] slips into a [B, T] unseen: refuse it.
@@ -17,8 +18,22 @@ os.environ.setdefault(
 )
 
 import jax
+import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Every compiled program that stays takes a few mappings of memory. Linux allows a process
+# 65,530 unless told otherwise, and the program that asks for one more crashes it.
+MAPPINGS = 20_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Drops what a worker has compiled, between modules, before it has too much."""
+    yield
+    maps = Path("/proc/self/maps")  # Linux alone has it
+    if maps.exists() and maps.read_bytes().count(b"\n") > MAPPINGS:
+        jax.clear_caches()
 
 
 def pytest_addoption(parser):

@@ -22,8 +22,8 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Every compiled program that stays takes a few mappings of memory. Linux allows a process
-# 65,530 unless told otherwise, and the program that asks for one more crashes it.
+# Every compiled program that stays takes a few mappings of memory. Linux allows 65,530
+# to a process unless told otherwise; the program that asks for one more crashes it.
 MAPPINGS = 20_000
 
 

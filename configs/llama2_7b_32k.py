@@ -13,9 +13,9 @@ of 80 GB, one sequence at a time on each (9.4 GiB of state; not compiled for the
 
     --config.mesh.fsdp=8 --config.training.accumulation_steps=8
 
-Of these 64 chips each holds 1.18 GiB of parameters and optimizer state. Compiled for 16
-v5p chips that share the parameters, one sequence each, a chip needs 26.7 GiB at once;
-for 1,024 of which 64 share them, 29.1. For others:
+Compiled for these 64 chips, each needs 20.0 GiB at once, 1.2 of them for parameters and
+optimizer state; for 16 v5p chips that share the parameters, one sequence each, a chip
+needs 26.7; for 1,024 of which 64 share them, 29.1. For others:
 
     rope-lab plan --config=configs/llama2_7b_32k.py --topology=v5p:4x4x4
 

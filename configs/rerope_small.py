@@ -36,6 +36,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "title": "Length extrapolation, the ReRoPE article at a small size",
+            "other_size": "experiments/rerope/smaller/results.json",
             "model": {
                 "num_layers": 4,
                 "width": 128,

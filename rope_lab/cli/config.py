@@ -187,6 +187,7 @@ class StudyConfig:
     extrapolate: dict[str, Any]  # `ExtrapolateConfig` without models and encodings
     page: str | None = None  # folder of the page; None: workdir/page
     earlier: str | None = None  # results.json whose models are not trained again
+    other_size: str | None = None  # results.json beside which differing orders are put
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import functools
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from rope_lab.cli.config import ExtrapolateConfig, PretrainConfig
@@ -56,10 +57,8 @@ def kept_models(
       ValueError: the file is not the results of a study.
       OSError: it cannot be read.
     """
-    results = load_results(path)
-    run = results.get("run", {})
-    if not isinstance(run.get("models"), dict):
-        raise ValueError(f"{path} is not the results.json of a study's page")
+    results = load_page(path)
+    run = results["run"]
     same_data = {key: run["data"].get(key) for key in source.identity} == _plain(
         source.identity
     )
@@ -76,6 +75,19 @@ def kept_models(
         described = {"commit": run["commit"], **described}
         kept[model.label] = Kept(table, described, _seconds(run, model.label))
     return kept
+
+
+def load_page(path: str | Path) -> Results:
+    """The results beside the page of a study, of any size.
+
+    Raises:
+      ValueError: the file is not the results of a study.
+      OSError: it cannot be read.
+    """
+    results = load_results(path)
+    if not isinstance(results.get("run", {}).get("models"), dict):
+        raise ValueError(f"{path} is not the results.json of a study's page")
+    return results
 
 
 def _other(model: _Model, table: Results, described: dict[str, Any]) -> str:

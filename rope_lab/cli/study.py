@@ -29,7 +29,7 @@ from rope_lab.cli.config import (
 from rope_lab.cli.extrapolate import check_encodings, extrapolate
 from rope_lab.cli.pretrain import pretrain
 from rope_lab.cli.run_folder import first_commit
-from rope_lab.cli.sittings import Kept, kept_models
+from rope_lab.cli.sittings import Kept, kept_models, load_page
 from rope_lab.cli.study_page import write_page
 from rope_lab.cli.table import print_table
 from rope_lab.data import PackedSequences, packed_sequences
@@ -58,12 +58,14 @@ def study(config: StudyConfig, workdir: str | Path) -> Results:
     training diverges is named on the page with the reason, and the others go on.
 
     Raises:
-      ValueError: names the model or row and says what is wrong with it.
+      ValueError: names the model, row or file and says what is wrong with it.
     """
     workdir = Path(workdir)
     models = [study_model(config, one, workdir) for one in config.trained]
     _check(models)
     kept = _kept(config, models)
+    if config.other_size:
+        load_page(config.other_size)  # refused before anything is trained
     diverged: dict[str, str] = {}
     for number, model in enumerate(models, start=1):
         if model.label in kept:
@@ -163,7 +165,7 @@ def _report(
     results["run"]["missing"] = diverged
     folder = _page(config, workdir)
     save_results(folder / RESULTS, results)
-    write_page(folder, results)
+    write_page(folder, results, config.other_size)
     return results
 
 

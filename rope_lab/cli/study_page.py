@@ -6,6 +6,7 @@ are percent, losses nats per token; brackets are 95 % intervals over documents.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,19 @@ from rope_lab.evaluation.article import ARTICLE
 from rope_lab.evaluation.claims import Comparison
 from rope_lab.evaluation.combine import model_labels
 from rope_lab.evaluation.gaps import row_gaps
-from rope_lab.evaluation.results import NATURAL, Results, cell
+from rope_lab.evaluation.results import NATURAL, Results, cell, load_results
 from rope_lab.plots import dark_path
 
 READING = "reading.md"  # what a person adds: why an order differs
 
 
-def write_page(folder: Path, results: Results) -> Path:
+def write_page(
+    folder: Path, results: Results, other_size: str | Path | None = None
+) -> Path:
     """Write folder/README.md and its pictures; returns its path.
 
-    A `reading.md` in the folder becomes a section of the page.
+    A `reading.md` in the folder becomes a section of the page. Beside every order that
+    differs from the article's stands what the results.json `other_size` has of it.
     """
     figures = draw_figures(results, folder)
     article = [label for label in ARTICLE if label in _rows(results)]
@@ -45,7 +49,7 @@ def write_page(folder: Path, results: Results) -> Path:
         "## The article's three claims",
         *_claims(results),
         "## Where the order differs",
-        *_order(results),
+        *_order(results, Path(folder), other_size),
         "## Every other row",
         _others_table(results, others),
         *reading(Path(folder)),
@@ -146,13 +150,25 @@ def _claims(results: Results) -> list[str]:
     return parts
 
 
-def _order(results: Results) -> list[str]:
+def _order(results: Results, folder: Path, other_size) -> list[str]:
     found = claims.order(results)
     reversed_ = [c for c in found if c.verdict == claims.REVERSED]
-    return [text.order(found), _comparisons(reversed_), text.causes(results, reversed_)]
+    parts = [text.order(found)]
+    if other_size is None or not reversed_:
+        parts.append(_comparisons(reversed_))
+    else:
+        other = load_results(other_size)
+        there = claims.compare_again(other, reversed_)
+        page = os.path.relpath(Path(other_size).with_name("README.md"), folder)
+        parts.append(text.other_size(other, page, there))
+        parts.append(_comparisons(reversed_, there))
+    return [*parts, text.causes(results, reversed_)]
 
 
-def _comparisons(found: Sequence[Comparison]) -> str:
+def _comparisons(
+    found: Sequence[Comparison], there: Sequence[Comparison | None] | None = None
+) -> str:
+    """Their table; `there` are the same ones at the other size, where it has them."""
     if not found:
         return ""
     head = ["text", "upper", "lower", "article, points", "here, points", "verdict"]
@@ -167,6 +183,13 @@ def _comparisons(found: Sequence[Comparison]) -> str:
         ]
         for one in found
     ]
+    if there is not None:
+        head += ["other size, points", "verdict there"]
+        lines = [
+            line
+            + (["–", "–"] if two is None else [text.points(two.accuracy), two.verdict])
+            for line, two in zip(lines, there, strict=True)
+        ]
     return table(head, lines)
 
 

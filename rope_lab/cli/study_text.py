@@ -32,17 +32,16 @@ def nats(statistic: dict[str, Any]) -> str:
 def opening(results: Results) -> list[str]:
     """Which size each number comes from, and how to read the tables."""
     models = results["run"]["models"].values()
-    sizes = sorted({model["parameters"] for model in models})
-    size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     tokens = sorted({model["tokens"] for model in models})
     epochs = max(model["epochs"] for model in models)
     length = max(results["lengths"])
     return [
         "Two sizes stand on this page. Columns that say *article* are published: a "
         f"GAU model of 100 million parameters, trained on {TRAIN_LENGTH} tokens and "
-        f"read at {LENGTH}. **Everything else was measured here with models of {size} "
-        f"parameters**, trained on {results['train_length']} tokens and read at "
-        f"{length}, {length / results['train_length']:g} times as many. Each saw "
+        f"read at {LENGTH}. **Everything else was measured here with models of "
+        f"{_sizes(results)} parameters**, trained on {results['train_length']} tokens "
+        f"and read at {length}, {length / results['train_length']:g} times as many. "
+        "Each saw "
         f"{' to '.join(f'{n:,}' for n in (tokens[0], tokens[-1])[: len(tokens)])} "
         f"tokens, {epochs:.2f} epochs at most; one seed.",
         "Accuracies are next-token accuracies in percent over all positions of a "
@@ -54,6 +53,12 @@ def opening(results: Results) -> list[str]:
         "half to whole training length: the row that every method has to beat.",
         _texts(results),
     ]
+
+
+def _sizes(results: Results) -> str:
+    """Parameters of the smallest model, and of the largest."""
+    sizes = sorted({one["parameters"] for one in results["run"]["models"].values()})
+    return f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
 
 
 def _texts(results: Results) -> str:
@@ -145,6 +150,27 @@ def order(found: Sequence[Comparison]) -> str:
         "Every pair of rows of one use of log n that the article sets at least "
         f"{claims.CLEAR:g} point apart. {verdict(found)}"
     )
+
+
+def other_size(results: Results, page: str, there: Sequence[Comparison | None]) -> str:
+    """What becomes of the reversed pairs at another size, whose results these are."""
+    verdicts = [one.verdict if one else None for one in there]
+    agree, against, undecided, absent = (
+        verdicts.count(kind) for kind in (AGREES, REVERSED, OPEN, None)
+    )
+    told = (
+        f"The last columns are the same comparison on [another page]({page}), "
+        f"*{results['run']['title']}*, with models of {_sizes(results)} parameters: of "
+        f"the {len(there)} pairs that are reversed here {agree} agree with the article "
+        f"there, {against} are reversed there too, and the intervals of {undecided} "
+        "hold zero."
+    )
+    if absent:
+        told += (
+            f" {absent} have no number there: a row was not measured, or its model did "
+            "not learn to copy."
+        )
+    return told
 
 
 def causes(results: Results, reversed_: Sequence[Comparison]) -> str:

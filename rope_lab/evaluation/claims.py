@@ -122,6 +122,21 @@ def compare(
     return found
 
 
+def compare_again(
+    results: Results, found: Sequence[Comparison]
+) -> list[Comparison | None]:
+    """The same comparisons in other results; None for what was not measured there.
+
+    Nor is one there whose model did not learn to copy, if it is of repeated text.
+    """
+    measured, again = kinds(results), []
+    for one in found:
+        kind = [one.kind] if one.kind in measured else []
+        same = compare(results, [(one.upper, one.lower)], kind) if kind else []
+        again.append(same[0] if same else None)
+    return again
+
+
 def counts(results: Results, row: dict[str, Any], kind: str) -> bool:
     """Whether a row's number on a kind of text may be shown."""
     return kind == NATURAL or has_learned_to_copy(results, row["model"])

@@ -132,11 +132,47 @@ def test_a_page_is_enough_to_go_on_where_the_workdir_is_gone(
     assert "RoPE: trained anew" in said and "another row 'PI'" in said
 
 
-def test_the_earlier_results_must_be_of_a_study(values, write_config, tmp_path, capsys):
+def test_an_order_that_differs_stands_beside_the_same_one_at_another_size(
+    values, write_config, tmp_path
+):
+    del values["trained"][1]
+    page = tmp_path / "smaller" / "results.json"
+    values["page"] = str(page.parent)
+    run(write_config(values), tmp_path / "first")
+    results = load_results(page)
+    results["run"]["title"] = "The other size"
+    rows = {row["label"]: row["cells"]["64"]["natural"] for row in results["rows"]}
+
+    def give(accuracy_of):  # against the article, which has RoPE above PI and below NTK
+        for name, accuracy in accuracy_of.items():
+            held = rows[name]["per_window"]
+            held["whole_accuracy"] = [accuracy] * len(held["whole_accuracy"])
+
+    give({"RoPE": 0.2, "PI": 0.1, "NTK-mixed": 0.1})
+    page.write_text(json.dumps(results))
+    folder = tmp_path / "page"
+    folder.mkdir()
+    give({"PI": 0.3})
+    written = write_page(folder, results, page).read_text("utf-8")
+    assert "[another page](../smaller/README.md), *The other size*" in written
+    lines = [line for line in written.splitlines() if line.endswith("reversed |")]
+    (both,) = [
+        line for line in lines if line.startswith("| natural | NTK-mixed | RoPE")
+    ]
+    assert both.count("−10.00 points") == 2
+    (one,) = [line for line in written.splitlines() if "| RoPE | PI |" in line]
+    assert one.endswith("| reversed | +10.00 points [10.00, 10.00] | agrees |")
+    assert "verdict there" not in write_page(folder, results).read_text("utf-8")
+
+
+@pytest.mark.parametrize("option", ["earlier", "other_size"])
+def test_the_other_results_must_be_of_a_study(
+    values, write_config, tmp_path, capsys, option
+):
     other = tmp_path / "results.json"
     other.write_text('{"schema_version": 1, "rows": []}')
     with pytest.raises(SystemExit):
-        run(write_config(values), tmp_path / "study", f"--config.earlier={other}")
+        run(write_config(values), tmp_path / "study", f"--config.{option}={other}")
     assert "is not the results.json of a study's page" in capsys.readouterr().err
     assert not (tmp_path / "study").exists()
 

@@ -101,6 +101,17 @@ def test_the_order_holds_pairs_the_article_tells_apart_the_better_one_above(resu
     assert all(one.published >= 0.01 for one in found)
 
 
+def test_what_another_table_lacks_is_none_and_not_left_out(results):
+    found = claims.rerope_above_ntk(results)
+    again = claims.compare_again(results, found)
+    assert again == found
+    without = combine({"RoPE": part(["NTK-old", "ReRoPE w=L/2"], gain=0.0)})
+    natural, mixed, repeated = claims.compare_again(without, found)
+    assert (natural.lower, natural.kind) == ("NTK-old", "natural")
+    assert mixed is None  # its row is not there
+    assert repeated is None  # its model did not learn to copy
+
+
 def test_claims_without_their_rows_are_left_out_and_named(results):
     assert claims.whole_window_fails(results) == []
     absent = claims.absent_rows(results, ["FIRE", "RoPE"])

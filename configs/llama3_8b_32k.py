@@ -13,13 +13,14 @@ of 80 GB, one sequence at a time on each (11.2 GiB of state; not compiled for th
 
     --config.mesh.fsdp=8 --config.training.accumulation_steps=8
 
-Of these 64 chips each holds 1.40 GiB of parameters and optimizer state; the rest is in
+Compiled for these 64 chips, each needs 39.8 GiB at once, 1.4 of them for parameters and
+optimizer state:
 
     rope-lab plan --config=configs/llama3_8b_32k.py --topology=v5p:4x4x4
 
 Needs the weights, PG-19 as a folder with a text file for each book (data/pg19/train),
-and the extra `hf`. Nothing is published for
-this model: the recipe is that of Llama 2 7B, with as many tokens in a step.
+and the extra `hf`. Nothing is published for this model: the recipe is that of Llama 2
+7B, with as many tokens in a step.
 
 The same code path with a model of random numbers, in seconds, behind
 configs/tiny_llama.py: --config=configs/llama3_8b_32k.py:smoke

@@ -26,6 +26,9 @@ USES = {
 }
 WINDOWS = {name: f"trained/{8 // n}" for name, n in
            (("L/8", 1), ("L/4", 2), ("L/2", 4))} | {"L": "trained"}  # fmt: skip
+SELF_EXTEND: dict[str, Row] = {
+    "Self-Extend w=L/4": {"name": "self_extend", "window": WINDOWS["L/4"], "group": 16}
+}
 
 
 def scaled(scale: float, head_dim: int, train_length: int) -> dict[str, Row]:
@@ -89,12 +92,7 @@ def leaky(steps: tuple[int, ...]) -> dict[str, Row]:
 def chunked(train_length: int) -> dict[str, Row]:
     """Self-Extend, and dual chunk as ChunkLlama sets it: 3/4 L, of it L/8 local."""
     local = train_length // 8
-    return {
-        "Self-Extend w=L/4": {
-            "name": "self_extend",
-            "window": WINDOWS["L/4"],
-            "group": 16,
-        },
+    return SELF_EXTEND | {
         "Dual chunk": {
             "name": "dual_chunk",
             "chunk_length": train_length * 3 // 4 - local,
@@ -156,11 +154,7 @@ def untuned() -> list[Row]:
     for name in ("L/4", "L/2", "L"):
         plain[f"ReRoPE w={name}"] = {"name": "rerope", "window": WINDOWS[name]}
     plain |= {name: row for name, row in leaky((16,)).items() if "w=L/2" in name}
-    plain["Self-Extend w=L/4"] = {
-        "name": "self_extend",
-        "window": WINDOWS["L/4"],
-        "group": 16,
-    }
+    plain |= SELF_EXTEND
     plain["Dual chunk"] = {
         "name": "dual_chunk",
         "chunk_length": "trained/2",

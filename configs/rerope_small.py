@@ -29,14 +29,18 @@ HEAD_DIM = 32
 HEADS = 4
 LOG_N = {"log_n": "train", "train_length": TRAIN_LENGTH}
 SHAPE = (SCALE, HEAD_DIM, TRAIN_LENGTH)
+PAGE = "experiments/rerope"
+AGAIN = ("seed0",)
 
 
-def get_config() -> ConfigDict:
-    """Keys of `StudyConfig`."""
+def get_config(kind: str = "") -> ConfigDict:
+    """Keys of `StudyConfig`; kind "plain": of the two models with RoPE alone."""
+    plain = kind == "plain"
     return ConfigDict(
         {
             "title": "Length extrapolation, the ReRoPE article at a small size",
-            "other_size": "experiments/rerope/smaller/results.json",
+            "other_size": None if plain else f"{PAGE}/smaller/results.json",
+            "again": [] if plain else [f"{PAGE}/again/{name}.json" for name in AGAIN],
             "model": {
                 "num_layers": 4,
                 "width": 128,
@@ -67,7 +71,7 @@ def get_config() -> ConfigDict:
                 "tensorboard": False,
             },
             "validation": {"every": 800, "num_windows": 32},
-            "trained": models(),
+            "trained": models()[:2] if plain else models(),
             "extrapolate": {
                 "lengths": [TRAIN_LENGTH, TRAIN_LENGTH * SCALE],
                 "num_windows": 32,

@@ -188,6 +188,7 @@ class StudyConfig:
     page: str | None = None  # folder of the page; None: workdir/page
     earlier: str | None = None  # results.json whose models are not trained again
     other_size: str | None = None  # results.json beside which differing orders are put
+    again: list[str] = dataclasses.field(default_factory=list)  # of other trainings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -64,8 +64,8 @@ def study(config: StudyConfig, workdir: str | Path) -> Results:
     models = [study_model(config, one, workdir) for one in config.trained]
     _check(models)
     kept = _kept(config, models)
-    if config.other_size:
-        load_page(config.other_size)  # refused before anything is trained
+    for path in filter(None, [config.other_size, *config.again]):
+        load_page(path)  # refused before anything is trained
     diverged: dict[str, str] = {}
     for number, model in enumerate(models, start=1):
         if model.label in kept:
@@ -165,7 +165,7 @@ def _report(
     results["run"]["missing"] = diverged
     folder = _page(config, workdir)
     save_results(folder / RESULTS, results)
-    write_page(folder, results, config.other_size)
+    write_page(folder, results, config.other_size, config.again)
     return results
 
 

@@ -27,12 +27,16 @@ READING = "reading.md"  # what a person adds: why an order differs
 
 
 def write_page(
-    folder: Path, results: Results, other_size: str | Path | None = None
+    folder: Path,
+    results: Results,
+    other_size: str | Path | None = None,
+    again: Sequence[str | Path] = (),
 ) -> Path:
     """Write folder/README.md and its pictures; returns its path.
 
     A `reading.md` in the folder becomes a section of the page. Beside every order that
-    differs from the article's stands what the results.json `other_size` has of it.
+    differs from the article's stands what the results.json `other_size` has of it; what
+    rows share with those of `again` is told of all trainings together.
     """
     figures = draw_figures(results, folder)
     article = [label for label in ARTICLE if label in _rows(results)]
@@ -50,6 +54,7 @@ def write_page(
         *_claims(results),
         "## Where the order differs",
         *_order(results, Path(folder), other_size),
+        *_again([results, *map(load_results, again)]),
         "## Every other row",
         _others_table(results, others),
         *reading(Path(folder)),
@@ -163,6 +168,41 @@ def _order(results: Results, folder: Path, other_size) -> list[str]:
         parts.append(text.other_size(other, page, there))
         parts.append(_comparisons(reversed_, there))
     return [*parts, text.causes(results, reversed_)]
+
+
+def _again(trainings: Sequence[Results]) -> list[str]:
+    """How much of the numbers and answers is one training's."""
+    if len(trainings) < 2:
+        return []
+    asked = text.CLAIMS | {"Every pair that the article tells apart": claims.order}
+    answers = claims.answers_again(trainings, asked)
+    length = max(trainings[0]["lengths"])
+    heads = [f"{length} {kind}" for kind in claims.kinds(trainings[0])]
+    return [
+        "## Trained again",
+        text.again(trainings),
+        table(
+            ["claim", "above", *["again"] * (len(trainings) - 1)],
+            ([name, *map(text.tally, found)] for name, found in answers.items()),
+        ),
+        table(["row", *heads], _spreads(claims.rows_again(trainings))),
+        text.resonance_again(),
+        table(
+            ["Resonance minus plain, points", *heads],
+            _spreads(claims.resonance_again(trainings), "+"),
+        ),
+    ]
+
+
+def _spreads(
+    found: dict[str, list[list[float] | None]], sign: str = ""
+) -> Iterable[list[str]]:
+    """A line for each row: what its trainings gave, by kind of text."""
+    for label, cells in found.items():
+        yield [
+            label,
+            *("–" if one is None else text.spread(one, sign) for one in cells),
+        ]
 
 
 def _comparisons(

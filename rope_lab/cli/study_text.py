@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from rope_lab.cli.report_text import interval, minus, points
 from rope_lab.evaluation import claims
 from rope_lab.evaluation.article import LENGTH, TRAIN_LENGTH
@@ -173,6 +175,44 @@ def other_size(results: Results, page: str, there: Sequence[Comparison | None]) 
     return told
 
 
+def again(trainings: Sequence[Results]) -> str:
+    """Which trainings are put together, and what their spread means."""
+    made = "; ".join(
+        f"with {_seeds(table['run'])}, commit {', '.join(_commits(table['run']))}"
+        for table in trainings[1:]
+    )
+    return (
+        "Intervals over documents say nothing of another training. The models of these "
+        f"rows were trained {len(trainings)} times: as in the tables above, and again "
+        f"{made}. Where the seeds are those above, the machine was another one: it "
+        "rounds otherwise, and training makes much of little. First, of the "
+        "comparisons that all trainings have, how many agree, are reversed, and hold "
+        "zero in their intervals; then accuracies, mean ± standard deviation over the "
+        "trainings."
+    )
+
+
+def tally(found: Sequence[Comparison]) -> str:
+    """How many comparisons agree, are reversed, and hold zero."""
+    verdicts = [one.verdict for one in found]
+    return " / ".join(str(verdicts.count(kind)) for kind in (AGREES, REVERSED, OPEN))
+
+
+def spread(values: Sequence[float], sign: str = "") -> str:
+    """Mean and standard deviation of fractions, in percent; `sign` is "+" or none."""
+    mean, deviation = 100 * np.mean(values), 100 * np.std(values, ddof=1)
+    return minus(f"{mean:{sign}.2f} ± {deviation:.2f}")
+
+
+def resonance_again() -> str:
+    """How to read the last of these tables."""
+    return (
+        "What rounding the wavelengths of a trained model changes, paired on each "
+        "model: mean ± standard deviation over the trainings. It counts where it "
+        "exceeds its standard error, the deviation over the root of their number."
+    )
+
+
 def causes(results: Results, reversed_: Sequence[Comparison]) -> str:
     """Which rows the reversals gather on: where to look for their cause."""
     if not reversed_:
@@ -267,14 +307,11 @@ def making(results: Results) -> list[str]:
     machine, data = run["machine"], run["data"]
     devices = ", ".join(sorted(set(machine["devices"])))
     seconds = sum(run["wall seconds"].values())
-    commits = dict.fromkeys(
-        model.get("commit", run["commit"]) for model in run["models"].values()
-    )
     return [
         f"```\n{run['command']}\n```",
-        f"Commit {', '.join(map(str, commits))}; {machine['cores']} cores, "
+        f"Commit {', '.join(_commits(run))}; {machine['cores']} cores, "
         f"{machine['architecture']}, JAX on {devices}; {seconds / 3600:.1f} hours in "
-        f"all. {_seeds(run)} Corpus "
+        f"all. Seeds: {_seeds(run)}. Corpus "
         f"{data['corpus']} ({data['corpus_checksum'][:12]}), "
         f"{data['tokens per epoch']:,} tokens per epoch. {_repeats(results)} "
         "Raw results: [results.json](results.json).",
@@ -284,7 +321,13 @@ def making(results: Results) -> list[str]:
 def _seeds(run: dict[str, Any]) -> str:
     seeds = {tuple(model["seeds"].items()) for model in run["models"].values()}
     told = [", ".join(f"{what} {seed}" for what, seed in pairs) for pairs in seeds]
-    return f"Seeds: {'; '.join(sorted(told))}."
+    return "; ".join(sorted(told))
+
+
+def _commits(run: dict[str, Any]) -> list[str]:
+    """At which the models were trained, each once."""
+    models = run["models"].values()
+    return list(dict.fromkeys(str(m.get("commit", run["commit"])) for m in models))
 
 
 def _repeats(results: Results) -> str:

@@ -5,7 +5,7 @@ rows are not both measured is left out; `absent_rows` names what is missing. Rep
 text counts for a model only if it has learned to copy, see `copying`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -29,6 +29,7 @@ from rope_lab.evaluation.results import (
 GATE = 0.20  # accuracy gained on the second copy by a model that has learned to copy
 MAIN = "ReRoPE w=L/2"  # the article's main row
 NTK = ("NTK-aware", "NTK-old", "NTK-fixed", "NTK-mixed")
+RESONANCE = "Resonance "  # before the label of the row whose wavelengths are rounded
 CLEAR = 1.0  # points: a published difference of one run that is worth a comparison
 
 
@@ -135,6 +136,62 @@ def compare_again(
         same = compare(results, [(one.upper, one.lower)], kind) if kind else []
         again.append(same[0] if same else None)
     return again
+
+
+def answers_again(
+    trainings: Sequence[Results],
+    asked: Mapping[str, Callable[[Results], list[Comparison]]],
+) -> dict[str, list[list[Comparison]]]:
+    """By claim: of each training, the comparisons that all of them have."""
+    answers = {}
+    for claim, comparisons in asked.items():
+        tables = [
+            {(one.kind, one.upper, one.lower): one for one in comparisons(results)}
+            for results in trainings
+        ]
+        common = [pair for pair in tables[0] if all(pair in t for t in tables)]
+        answers[claim] = [[table[pair] for pair in common] for table in tables]
+    return answers
+
+
+def rows_again(
+    trainings: Sequence[Results],
+) -> dict[str, list[list[float] | None]]:
+    """By row and kind of text: accuracy at the longest length in each training.
+
+    Rows that all have; None where a model did not learn to copy in one of them.
+    """
+    tables = [{row["label"]: row for row in t["rows"]} for t in trainings]
+    length = max(trainings[0]["lengths"])
+    found: dict[str, list[list[float] | None]] = {}
+    for label in (label for label in tables[0] if all(label in t for t in tables)):
+        found[label] = []
+        for kind in kinds(trainings[0]):
+            told = [
+                accuracy_of(results, table[label], length, kind)
+                for results, table in zip(trainings, tables, strict=True)
+            ]
+            values = [one[0] for one in told if one is not None]
+            found[label].append(values if len(values) == len(trainings) else None)
+    return found
+
+
+def resonance_again(
+    trainings: Sequence[Results],
+) -> dict[str, list[list[float] | None]]:
+    """What Resonance adds to a row, as `rows_again` has it, by the row's label."""
+    rows = rows_again(trainings)
+    pairs = [(label, label.removeprefix(RESONANCE)) for label in rows]
+    return {
+        plain: [
+            None
+            if a is None or b is None
+            else [x - y for x, y in zip(a, b, strict=True)]
+            for a, b in zip(rows[label], rows[plain], strict=True)
+        ]
+        for label, plain in pairs
+        if label != plain and plain in rows
+    }
 
 
 def counts(results: Results, row: dict[str, Any], kind: str) -> bool:

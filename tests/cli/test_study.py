@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from rope_lab.cli.config import StudyConfig, read
@@ -162,17 +163,48 @@ def test_an_order_that_differs_stands_beside_the_same_one_at_another_size(
     assert both.count("−10.00 points") == 2
     (one,) = [line for line in written.splitlines() if "| RoPE | PI |" in line]
     assert one.endswith("| reversed | +10.00 points [10.00, 10.00] | agrees |")
-    assert "verdict there" not in write_page(folder, results).read_text("utf-8")
+    alone = write_page(folder, results).read_text("utf-8")
+    assert "verdict there" not in alone and "## Trained again" not in alone
 
 
-@pytest.mark.parametrize("option", ["earlier", "other_size"])
+def test_other_trainings_give_a_row_its_spread(values, write_config, tmp_path):
+    del values["trained"][1]
+    values["trained"][0]["rows"].append(
+        {"label": "Resonance PI", "name": "interpolated", "scale": 4, "resonance": True}
+    )
+    first = tmp_path / "first" / "page" / "results.json"
+    run(write_config(values), tmp_path / "first")
+    values |= {"again": [str(first)], "seed": 1}
+    run(write_config(values), tmp_path / "second")
+    page = (tmp_path / "second" / "page" / "README.md").read_text("utf-8")
+    told = page.partition("## Trained again")[2].partition("## Every other row")[0]
+    assert "were trained 2 times" in told and "with parameters 0, data 0" in told
+    second = load_results(tmp_path / "second" / "page" / "results.json")
+    both = [
+        {row["label"]: 100 * row["cells"]["64"]["natural"]["accuracy"] for row in rows}
+        for rows in (second["rows"], load_results(first)["rows"])
+    ]
+
+    def spread(values, sign=""):
+        told = f"{np.mean(values):{sign}.2f} ± {np.std(values, ddof=1):.2f}"
+        return told.replace("-", "\N{MINUS SIGN}")
+
+    lines = told.splitlines()
+    natural = spread([rows["PI"] for rows in both])
+    assert f"| PI | {natural} | – | – |" in lines  # six steps teach no copying
+    gained = spread([rows["Resonance PI"] - rows["PI"] for rows in both], "+")
+    assert f"| PI | {gained} | – | – |" in lines
+
+
+@pytest.mark.parametrize("option", ["earlier", "other_size", "again"])
 def test_the_other_results_must_be_of_a_study(
     values, write_config, tmp_path, capsys, option
 ):
     other = tmp_path / "results.json"
     other.write_text('{"schema_version": 1, "rows": []}')
+    values[option] = [str(other)] if option == "again" else str(other)
     with pytest.raises(SystemExit):
-        run(write_config(values), tmp_path / "study", f"--config.{option}={other}")
+        run(write_config(values), tmp_path / "study")
     assert "is not the results.json of a study's page" in capsys.readouterr().err
     assert not (tmp_path / "study").exists()
 

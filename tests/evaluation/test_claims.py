@@ -112,6 +112,48 @@ def test_what_another_table_lacks_is_none_and_not_left_out(results):
     assert repeated is None  # its model did not learn to copy
 
 
+def moved(results, label, by):
+    """The results of a training whose model reads one row better, on all text."""
+    other = copy.deepcopy(results)
+    (row,) = [row for row in other["rows"] if row["label"] == label]
+    for found in row["cells"]["256"].values():
+        found["accuracy"] += by
+        held = found["per_window"]
+        held["whole_accuracy"] = [x + by for x in held["whole_accuracy"]]
+    return other
+
+
+def test_trainings_are_compared_in_what_all_of_them_have(results):
+    shorter = combine({"RoPE": part(["RoPE", "NTK-old", "ReRoPE w=L/2"])})
+    trainings = [results, moved(shorter, "NTK-old", 1.0)]
+    asked = {"ntk": claims.rerope_above_ntk}
+    (here, again) = claims.answers_again(trainings, asked)["ntk"]
+    pairs = [(one.lower, one.kind) for one in here]
+    assert pairs == [("NTK-old", "natural"), ("NTK-old", "repeated")]
+    assert [(one.lower, one.kind) for one in again] == pairs
+    assert [one.verdict for one in again] == [claims.REVERSED] * 2
+    rows = claims.rows_again(trainings)
+    assert list(rows) == ["RoPE", "truncated", "NTK-old", "ReRoPE w=L/2"]
+    for first, second in rows["NTK-old"]:
+        assert second - first == pytest.approx(1.0)
+    unlearned = combine({"RoPE": part(["RoPE"], gain=0.0)})
+    natural, repeated = claims.rows_again([results, unlearned])["RoPE"]
+    assert len(natural) == 2 and repeated is None
+
+
+def test_resonance_is_told_from_its_plain_row_in_each_training(results):
+    first = part(["RoPE", "PI"])
+    rows = {row["label"]: row for row in first["rows"]}
+    rounded = copy.deepcopy(rows["RoPE"]) | {"label": "Resonance RoPE"}
+    first["rows"].append(rounded)  # of PI there is no such row
+    here = combine({"RoPE": first})
+    trainings = [moved(here, "Resonance RoPE", by) for by in (0.25, -0.5)]
+    found = claims.resonance_again(trainings)
+    assert list(found) == ["RoPE"]
+    for values in found["RoPE"]:
+        assert values == pytest.approx([0.25, -0.5])
+
+
 def test_claims_without_their_rows_are_left_out_and_named(results):
     assert claims.whole_window_fails(results) == []
     absent = claims.absent_rows(results, ["FIRE", "RoPE"])

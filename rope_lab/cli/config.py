@@ -188,7 +188,8 @@ class StudyConfig:
     page: str | None = None  # folder of the page; None: workdir/page
     earlier: str | None = None  # results.json whose models are not trained again
     other_size: str | None = None  # results.json beside which differing orders are put
-    again: list[str] = dataclasses.field(default_factory=list)  # of other trainings
+    # results.json of the same rows after other trainings: what they vary by
+    again: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

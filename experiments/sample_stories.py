@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 import rope_lab
 from rope_lab.cli.checkpoints import identity_of
@@ -35,6 +35,7 @@ TEMPERATURE = 1.0
 
 
 def main(_) -> None:
+    logging.set_verbosity(logging.WARNING)  # JAX tells of backends that are not there
     folder = Path(OUTPUT.value).expanduser()
     try:
         sample(CHECKPOINT.value, folder, COUNT.value, BATCH.value, SEED.value)

@@ -21,6 +21,7 @@ INCLUDED = {
     "experiments/rerope/lower_rate/README.md": "study_rerope_lower_rate",
     "experiments/stories/README.md": "study_stories",
     "experiments/stories/finetuned/README.md": "study_stories_finetuned",
+    "experiments/smollm2/README.md": "study_smollm2",
     "experiments/posgen/README.md": "study_posgen",
     "experiments/wavelengths/README.md": "study_wavelengths",
     "benchmarks/results/attention.md": "measured_attention",

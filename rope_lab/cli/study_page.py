@@ -159,7 +159,7 @@ def _order(results: Results, folder: Path, other_size) -> list[str]:
     found = claims.order(results)
     reversed_ = [c for c in found if c.verdict == claims.REVERSED]
     parts = [text.order(found)]
-    if other_size is None or not reversed_:
+    if not other_size or not reversed_:
         parts.append(_comparisons(reversed_))
     else:
         other = load_results(other_size)
@@ -186,12 +186,15 @@ def _again(trainings: Sequence[Results]) -> list[str]:
             ([name, *map(text.tally, found)] for name, found in answers.items()),
         ),
         table(["row", *heads], _spreads(claims.rows_again(trainings))),
-        text.resonance_again(),
-        table(
-            ["Resonance minus plain, points", *heads],
-            _spreads(claims.resonance_again(trainings), "+"),
-        ),
+        *_resonance(claims.resonance_again(trainings), heads),
     ]
+
+
+def _resonance(found: dict[str, list[list[float] | None]], heads) -> list[str]:
+    if not found:
+        return []
+    head = ["Resonance minus plain, points", *heads]
+    return [text.resonance_again(), table(head, _spreads(found, "+"))]
 
 
 def _spreads(

@@ -184,11 +184,11 @@ def again(trainings: Sequence[Results]) -> str:
     return (
         "Intervals over documents say nothing of another training. The models of these "
         f"rows were trained {len(trainings)} times: as in the tables above, and again "
-        f"{made}. Where the seeds are those above, the machine was another one: it "
-        "rounds otherwise, and training makes much of little. First, of the "
-        "comparisons that all trainings have, how many agree, are reversed, and hold "
-        "zero in their intervals; then accuracies, mean ± standard deviation over the "
-        "trainings."
+        f"{made}. Equal seeds on another machine, or on other cores of one, give "
+        "another model too: sums are rounded otherwise, and training makes much of "
+        "little. First, of the comparisons that all trainings have, how many agree, "
+        "are reversed, and hold zero in their intervals; then accuracies, mean ± "
+        "standard deviation over the trainings."
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from rope_lab import plots
 from rope_lab.cli.config import PRETRAINED
+from rope_lab.cli.report_text import interval, minus
 from rope_lab.cli.study_page import picture, reading, table
 from rope_lab.evaluation.claims import GATE
 from rope_lab.evaluation.findings import plain_row
@@ -95,8 +96,8 @@ def _accuracies(results: Results, kind: str) -> Iterable[list[str]]:
 def _nats(statistic: dict[str, Any] | None) -> str:
     if not statistic:
         return ""
-    low, high = statistic["interval"]
-    return f"{statistic['mean']:+.3f} [{low:.3f}, {high:.3f}]"
+    mean = minus(f"{statistic['mean']:+.3f}")
+    return f"{mean} {interval(statistic['interval'])}"
 
 
 def _repeated(results: Results) -> list[str]:
@@ -129,11 +130,11 @@ def _copies(results: Results) -> str:
     copies = kinds.get(REPEATED, {}).get("copies")
     if copies is None:
         return ""
-    gain, (low, high) = (copies["gain"][key] for key in ("mean", "interval"))
+    gain = copies["gain"]["mean"]
     told = (
         "Within the training length the second copy is predicted "
-        f"{100 * gain:+.1f} points [{100 * low:.1f}, {100 * high:.1f}] better than the "
-        "first"
+        f"{minus(f'{100 * gain:+.1f}')} points "
+        f"{interval(copies['gain']['interval'], 100, 1)} better than the first"
     )
     if gain >= GATE:
         return f"{told}, so the model copies."

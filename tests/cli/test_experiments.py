@@ -137,6 +137,13 @@ def test_a_checkpoint_is_measured_on_other_documents_packed(
     assert "trained at 16 tokens and not fine-tuned, under" in page
     assert "the model does not copy" in page  # six steps teach nothing
     assert (tmp_path / "page" / "loss-by-position.png").exists()
+    # Of one document there is no interval, and the page says so.
+    values |= {"packed": False, "documents": str(tmp_path / "one.txt")}
+    values |= {"num_windows": 1, "num_repeated_windows": 1}
+    (tmp_path / "one.txt").write_text("The people of the union. " * 8)
+    run("extrapolate", write_config(values), tmp_path / "one")
+    page = (tmp_path / "page" / "README.md").read_text()
+    assert page.count("[no interval: one document]") >= len(results["rows"])
 
 
 def test_training_on_short_documents_is_validated_on_packed_windows(

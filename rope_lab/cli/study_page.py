@@ -37,6 +37,9 @@ def write_page(
     A `reading.md` in the folder becomes a section of the page. Beside every order that
     differs from the article's stands what the results.json `other_size` has of it; what
     rows share with those of `again` is told of all trainings together.
+
+    Raises:
+      ValueError: those of `again` scored other tokens.
     """
     figures = draw_figures(results, folder)
     article = [label for label in ARTICLE if label in _rows(results)]
@@ -174,6 +177,11 @@ def _again(trainings: Sequence[Results]) -> list[str]:
     """How much of the numbers and answers is one training's."""
     if len(trainings) < 2:
         return []
+    if any(table["targets"] != trainings[0]["targets"] for table in trainings):
+        raise ValueError(
+            "config.again has results of other text than this study's, so their rows "
+            "cannot be put together: measure both with the same config.extrapolate"
+        )
     asked = text.CLAIMS | {"Every pair that the article tells apart": claims.order}
     answers = claims.answers_again(trainings, asked)
     length = max(trainings[0]["lengths"])

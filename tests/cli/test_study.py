@@ -194,6 +194,11 @@ def test_other_trainings_give_a_row_its_spread(values, write_config, tmp_path):
     assert f"| PI | {natural} | – | – |" in lines  # six steps teach no copying
     gained = spread([rows["Resonance PI"] - rows["PI"] for rows in both], "+")
     assert f"| PI | {gained} | – | – |" in lines
+    other = load_results(first)
+    other["targets"]["64"]["natural"]["checksum"] = "another"
+    first.write_text(json.dumps(other))
+    with pytest.raises(ValueError, match="results of other text"):
+        write_page(tmp_path / "second" / "page", second, again=[first])
 
 
 @pytest.mark.parametrize("option", ["earlier", "other_size", "again"])

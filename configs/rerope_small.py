@@ -69,7 +69,7 @@ def get_config(kind: str = "") -> ConfigDict:
             },
             "training": {
                 "num_steps": 2700,
-                "learning_rate": 5e-3,
+                "learning_rate": 3e-3,
                 "final_learning_rate_fraction": 0.05,
                 "warmup_steps": 120,
                 "log_every": 50,

@@ -37,7 +37,7 @@ HEADS = 4
 LOG_N = {"log_n": "train", "train_length": TRAIN_LENGTH}
 SHAPE = (SCALE, HEAD_DIM, TRAIN_LENGTH)
 PAGE = "experiments/rerope"
-AGAIN = ("seed0", "seed1")
+AGAIN = ()  # names of other trainings, experiments/rerope/again
 
 
 def get_config(kind: str = "") -> ConfigDict:

@@ -31,6 +31,7 @@ INCLUDED = {
     "benchmarks/results/ring.md": "measured_ring",
     "benchmarks/results/weak_scaling.md": "measured_weak_scaling",
     "benchmarks/results/kept_memory.md": "measured_kept_memory",
+    "benchmarks/results/export_logits.md": "measured_export_logits",
     "benchmarks/faults.md": "measured_faults",
     "benchmarks/checkpoints.md": "measured_checkpoints",
     "CONTRIBUTING.md": "contributing",

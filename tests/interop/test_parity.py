@@ -7,18 +7,16 @@ import json
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_checkpoint import HEAD_DIM, logits, tiny_model, tokens
 from tiny_gguf import SIZES
 from tiny_gguf import write as write_gguf
 
-from rope_lab import position_logic, rotary
+from benchmarks.export_logits import in_float32
+from rope_lab import position_logic
 from rope_lab.data.tokenizers import ByteTokenizer
 from rope_lab.interop import export_pretrained, load_pretrained
-from rope_lab.interop.card import float32_frequencies
-from rope_lab.interop.rope_export import wavelength_factors
 from rope_lab.interop.tokenizer_files import tokenizer_files
 from rope_lab.model import init_model
 from rope_lab.model.decoder import init_caches, model_and_logic
@@ -280,27 +278,6 @@ def test_transformers_computes_the_logits_of_an_exported_model(tmp_path, name, o
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     assert tokenizer.encode(text) == ByteTokenizer().encode(text).tolist()
     assert tokenizer.bos_token_id == 256
-
-
-def in_float32(logic):
-    """The logic with angles as transformers has them: float32 times float32."""
-    exponents = np.arange(HEAD_DIM // 2) * (2.0 / HEAD_DIM)
-    factors = wavelength_factors(logic)
-    angular = jnp.asarray(float32_frequencies(factors, 10_000.0, exponents))
-    scale = float(logic.logit_scale) / HEAD_DIM**0.5
-
-    def turned(x_BTHD, positions):
-        positions_BT1 = jnp.atleast_2d(positions)[..., None].astype(jnp.float32)
-        angles_BTP = positions_BT1 * angular[None, None]
-        return rotary.rotate(x_BTHD, angles_BTP[:, :, None])
-
-    def call(q_BTHD, k_BSKD, query_positions, key_positions):
-        q_BTHD = turned(q_BTHD, query_positions)
-        k_BSKD = turned(k_BSKD, key_positions)
-        k_BSHD = jnp.repeat(k_BSKD, q_BTHD.shape[2] // k_BSKD.shape[2], axis=2)
-        return jnp.einsum("BTHD,BSHD->BHTS", q_BTHD, k_BSHD) * scale
-
-    return call
 
 
 def test_an_exported_resonance_yarn_is_off_by_its_float32_angles_alone(tmp_path):

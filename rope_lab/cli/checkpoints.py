@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rope_lab.interop.pretrained import depends_on_length
 from rope_lab.logic import logic_from_dict
 from rope_lab.logic.inherit import completed
 from rope_lab.model import ModelConfig, model_structure
@@ -42,8 +43,14 @@ class Loaded:
             return spec
         return completed(spec, self.logic())
 
-    def logic(self) -> Any:
-        """The position logic it was trained with, or one per layer."""
+    def logic(self, length: int | None = None) -> Any:
+        """The position logic it was trained with, or one per layer.
+
+        Args:
+          length: tokens in all. The frequencies of an imported model follow it where
+            its encoding makes them for a length (dynamic NTK, LongRoPE with two lists);
+            a run of ours trained under those of one length.
+        """
         for values in self.meta["encoding"]:
             if values["name"] == "callable":
                 raise ValueError(
@@ -51,7 +58,9 @@ class Loaded:
                     f"{values['callable']!r}, which no file can bring back: use "
                     "rope_lab.evaluation.evaluate_rows with that callable"
                 )
-        return _logic(self.meta)
+        config = self.meta["config"]
+        follows = "imported_from" in config and config.get("length") is None
+        return _logic(self.meta, length if follows else None)
 
 
 def identity_of(params: Any) -> str:
@@ -73,12 +82,40 @@ def load_checkpoint(path: str | Path, average: bool = False) -> Loaded:
       ValueError: nothing there, or damaged; says what to do.
     """
     nested, meta = load_parameters(path, average=average)
+    meta = _with_tokenizer_beside(meta, Path(path).expanduser())
     model_config = ModelConfig(**meta["model"])
     plain = any(values["name"] == "callable" for values in meta["encoding"])
     graphdef, like = model_structure(model_config, None if plain else _logic(meta))
     return Loaded(graphdef, from_nested(like, nested), model_config, meta)
 
 
-def _logic(meta: dict[str, Any]) -> Any:
-    logics = [logic_from_dict(values) for values in meta["encoding"]]
+def _at_length(values: dict[str, Any], length: int) -> dict[str, Any]:
+    if not depends_on_length(values["name"]):
+        return values
+    return values | {"options": values["options"] | {"length": length}}
+
+
+def _with_tokenizer_beside(meta: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Names the tokenizer of an imported model where it lies now, beside it.
+
+    Args:
+      path: of the run, or of one of its steps.
+    """
+    config = meta["config"]
+    if "imported_from" not in config:
+        return meta
+    place, marked, bos = config["data"]["tokenizer"].partition("?bos=")
+    for folder in (path, path.parent.parent):
+        beside = folder.absolute() / Path(place).name
+        if beside.is_file():
+            data = config["data"] | {"tokenizer": f"{beside}{marked}{bos}"}
+            return meta | {"config": config | {"data": data}}
+    return meta
+
+
+def _logic(meta: dict[str, Any], length: int | None = None) -> Any:
+    records = meta["encoding"]
+    if length is not None:
+        records = [_at_length(values, length) for values in records]
+    logics = [logic_from_dict(values) for values in records]
     return logics[0] if len(logics) == 1 else tuple(logics)

@@ -48,6 +48,7 @@ def generate(
             "give at least 2 tokens of context and 1 of an answer"
         )
     template = chat_template(config.template)
+    template.check_system(config.system)
     loading = Loading(config)
     rows = loading.rows(
         [] if config.encoding is None else [config.encoding],
@@ -61,9 +62,21 @@ def generate(
     answers = []
     for turn in turns:
         text = turn.rstrip("\n") if config.chat else turn
+        _check_text(text)
         if text or not config.chat:
             answers.append(chat.answer(text))
     return answers
+
+
+def _check_text(text: str) -> None:
+    """Refuses bytes that are no UTF-8, which Python hands on as surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"a prompt must be UTF-8 text; character {error.start} of {text[:60]!r} is "
+            "of another encoding"
+        ) from None
 
 
 class Conversation:
@@ -94,7 +107,7 @@ class Conversation:
             tokens = [*template.tokens(tokenizer, turn, self._config.system)]
         else:
             end = template.ending(tokenizer, self.session.tokens[-1])
-            tokens = [*end, *template.tokens(tokenizer, turn)]
+            tokens = [*end, *template.tokens(tokenizer, turn, first=False)]
         self._make_room(len(tokens) + self._config.max_new_tokens)
         self.session.read(tokens)
         return self._written()

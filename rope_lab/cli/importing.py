@@ -20,7 +20,12 @@ import jax.numpy as jnp
 
 from rope_lab.cli.interop_config import ImportConfig
 from rope_lab.data import Tokenizer
-from rope_lab.data.tokenizers import SentencePieceTokenizer
+from rope_lab.data.chat_files import files_beside
+from rope_lab.data.tokenizers import (
+    SentencePieceTokenizer,
+    chat_template_of,
+    eos_ids,
+)
 from rope_lab.interop import Pretrained, load_pretrained
 from rope_lab.model import count_parameters
 from rope_lab.training import Checkpoints, TrainState, run_meta
@@ -41,6 +46,7 @@ def import_checkpoint(config: ImportConfig, workdir: str | Path) -> Pretrained:
     meta = run_meta(
         {
             "imported_from": Path(config.checkpoint).name,
+            "length": config.length,
             "data": {
                 "tokenizer": _keep_tokenizer(loaded.tokenizer, workdir),
                 "length": loaded.train_length,
@@ -56,18 +62,21 @@ def import_checkpoint(config: ImportConfig, workdir: str | Path) -> Pretrained:
         checkpoints.save(0, _untrained(loaded.params), meta)
     sys.stderr.write(
         f"{workdir}: {count_parameters(loaded.params):,} parameters, trained at "
-        f"{loaded.train_length} tokens with {_names(logic)}\n"
+        f"{loaded.train_length} tokens with {_names(logic)}; its tokenizer for "
+        f"`finetune` is {meta['config']['data']['tokenizer']}\n"
     )
     return loaded
 
 
 def _keep_tokenizer(tokenizer: Tokenizer, workdir: Path) -> str:
-    """Writes its file into the workdir; returns what `load_tokenizer` takes."""
+    """Writes its files into the workdir; returns what `load_tokenizer` takes."""
     pieces = isinstance(tokenizer, SentencePieceTokenizer)
-    path = workdir.absolute() / f"tokenizer.{'model' if pieces else 'json'}"
-    content: bytes = tokenizer.content  # type: ignore[attr-defined]
-    path.write_bytes(content)
-    return f"{path}?bos={tokenizer.bos_id}"
+    name = f"tokenizer.{'model' if pieces else 'json'}"
+    files = {name: tokenizer.content}  # type: ignore[attr-defined]
+    files |= files_beside(eos_ids(tokenizer), chat_template_of(tokenizer))
+    for each, content in files.items():
+        (workdir / each).write_bytes(content)
+    return f"{workdir.absolute() / name}?bos={tokenizer.bos_id}"
 
 
 def _untrained(params: Any) -> TrainState:

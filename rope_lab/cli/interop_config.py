@@ -13,7 +13,7 @@ class ImportConfig:
     """`rope-lab import`: a checkpoint of another program."""
 
     checkpoint: str  # a Hugging Face folder, a .gguf file, a llama2.c .bin
-    length: int | None = None  # where frequencies depend on it; None: the trained one
+    length: int | None = None  # where frequencies depend on it; None: that of the text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -64,12 +64,11 @@ def open_checkpoint(path: str | Path, average: bool = False) -> Opened:
 
 def _of_ours(path: str | Path, average: bool) -> Opened:
     loaded = load_checkpoint(path, average)
-    own = loaded.logic()
+    loaded.logic()  # or refuses: no file can bring back a plain callable
 
     def changed(spec: Spec, length: int) -> Any:
-        del length  # the spec says it
         spec = spec if isinstance(spec, dict) else list(spec)
-        return build_logic(completed(spec, own), loaded.model_config)
+        return build_logic(completed(spec, loaded.logic(length)), loaded.model_config)
 
     return Opened(
         loaded.graphdef,
@@ -77,7 +76,7 @@ def _of_ours(path: str | Path, average: bool) -> Opened:
         loaded.model_config,
         loaded.identity,
         loaded.train_length,
-        own=lambda length: own,
+        own=loaded.logic,
         changed=changed,
         meta=loaded.meta,
     )

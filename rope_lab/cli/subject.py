@@ -169,9 +169,9 @@ class Loading:
         trained = meta["data"]["tokenizer"] if meta else self.opened.tokenizer.checksum
         if tokenizer.checksum != trained:
             raise ValueError(
-                f"tokenizer {spec!r} is not the one the checkpoint was trained with: "
-                "the same text would get other token numbers; give the file of that "
-                "one by --config.tokenizer"
+                f"tokenizer {spec!r} is not the one the checkpoint was trained with"
+                f"{_recorded(meta)}: the same text would get other token numbers; give "
+                "the file of that one by --config.tokenizer"
             )
         return self._with_or_without_bos(tokenizer)
 
@@ -187,6 +187,11 @@ class Loading:
                 f"model's {known} tokens: give --config.bos=False"
             )
         return tokenizer
+
+
+def _recorded(meta: dict[str, Any] | None) -> str:
+    """What a run of ours calls its tokenizer, to be given as it stands."""
+    return f", {meta['config']['data']['tokenizer']!r}" if meta else ""
 
 
 def name_of(documents: str) -> str:

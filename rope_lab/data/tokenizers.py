@@ -1,6 +1,7 @@
 """Tokenizers: bytes, Hugging Face `tokenizers` files, SentencePiece models."""
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import tokenizers as hf
 
+from rope_lab.data.chat_files import read_beside
 from rope_lab.data.corpora import Corpus
 from rope_lab.data.storage import built, data_root
 
@@ -35,6 +37,10 @@ class Tokenizer(Protocol):
       vocab_size: ids are 0..vocab_size-1.
       bos_id: the id of the token that begins a document.
       checksum: sha256 of the file, or of the definition.
+
+    Those of a checkpoint have eos_ids, too, the tokens that end a text or an answer of
+    its model, and chat_template, in Jinja or None, for other programs: both as the
+    files beside theirs say.
     """
 
     vocab_size: int
@@ -72,6 +78,9 @@ class ByteTokenizer:
 class HuggingFaceTokenizer:
     """A tokenizer.json of the Hugging Face `tokenizers` library, or its content."""
 
+    eos_ids: tuple[int, ...] = ()
+    chat_template: str | None = None
+
     def __init__(
         self, path: Path, bos_id: int | None = None, content: bytes | None = None
     ):
@@ -104,9 +113,34 @@ class HuggingFaceTokenizer:
     def token_id(self, piece: str) -> int | None:
         return self._model.token_to_id(piece)
 
+    def within(self, vocab_size: int) -> "HuggingFaceTokenizer":
+        """The same without special tokens from `vocab_size` on, which no text has.
+
+        Programs that pad add one behind those of the model. What else lies there stays.
+        """
+        values = json.loads(self.content)
+        added = values.get("added_tokens") or []
+        beyond = [
+            one for one in added if one.get("special") and one["id"] >= vocab_size
+        ]
+        if not beyond or self.bos_id in [one["id"] for one in beyond]:
+            return self
+        values["added_tokens"] = [one for one in added if one not in beyond]
+        vocabulary = values["model"].get("vocab")
+        if isinstance(vocabulary, dict):
+            for one in beyond:
+                vocabulary.pop(one["content"], None)
+        bos_id = None if self.added_bos else self.bos_id
+        tokenizer = HuggingFaceTokenizer(Path(), bos_id, json.dumps(values).encode())
+        tokenizer.eos_ids, tokenizer.chat_template = self.eos_ids, self.chat_template
+        return tokenizer
+
 
 class SentencePieceTokenizer:
     """A .model file of SentencePiece, or its content; needs the extra `hf`."""
+
+    eos_ids: tuple[int, ...] = ()
+    chat_template: str | None = None
 
     def __init__(
         self, path: Path, bos_id: int | None = None, content: bytes | None = None
@@ -143,6 +177,16 @@ class SentencePieceTokenizer:
         return number if self._model.IdToPiece(number) == piece else None
 
 
+def eos_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The tokens that end a text of its checkpoint's model; () where none is known."""
+    return getattr(tokenizer, "eos_ids", ())
+
+
+def chat_template_of(tokenizer: Tokenizer | None) -> str | None:
+    """Its checkpoint's chat template in Jinja, None where there is none."""
+    return getattr(tokenizer, "chat_template", None)
+
+
 def load_tokenizer(
     spec: str | os.PathLike,
     corpus: Corpus | None = None,
@@ -161,7 +205,7 @@ def load_tokenizer(
 
     Raises:
       ValueError: unknown spec, missing file, not a tokenizer, N below 257; or
-        "?bos=None", since documents begin with a BOS.
+        "?bos=None", since documents begin with a BOS; or files beside it are damaged.
     """
     spec = os.fspath(spec)
     if spec == "bytes":
@@ -178,14 +222,18 @@ def load_tokenizer(
     if marked and not number.isdecimal():
         raise ValueError(f"tokenizer {spec!r}: expected a token number behind ?bos=")
     path, bos_id = Path(name).expanduser(), int(number) if marked else None
-    if path.suffix == ".json":
-        return HuggingFaceTokenizer(path, bos_id)
-    if path.suffix == ".model":
-        return SentencePieceTokenizer(path, bos_id)
-    raise ValueError(
-        f'unknown tokenizer {spec!r}; expected "bytes", "bpe:N" (such as "bpe:1024"), '
-        "or the path of a .json (Hugging Face) or .model (SentencePiece) file"
-    )
+    kinds: dict[str, type[HuggingFaceTokenizer] | type[SentencePieceTokenizer]]
+    kinds = {".json": HuggingFaceTokenizer, ".model": SentencePieceTokenizer}
+    if path.suffix not in kinds:
+        raise ValueError(
+            f'unknown tokenizer {spec!r}; expected "bytes", "bpe:N" (such as '
+            '"bpe:1024"), or the path of a .json (Hugging Face) or .model '
+            "(SentencePiece) file"
+        )
+    tokenizer = kinds[path.suffix](path, bos_id)
+    ids, tokenizer.chat_template = read_beside(path.parent)
+    tokenizer.eos_ids = tuple(one for one in ids if one < tokenizer.vocab_size)
+    return tokenizer
 
 
 def _trained_bpe(

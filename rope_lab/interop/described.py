@@ -30,9 +30,11 @@ class Described:
         the frequencies depend on it.
       train_length: tokens that the model was last trained at, as its file says.
       bos_id: the token that begins a document, None where the file names none.
+      eos_ids: tokens that end a text or an answer.
     """
 
     model: ModelConfig
     encoding: dict[str, Any] | list[dict[str, Any]]
     train_length: int
     bos_id: int | None
+    eos_ids: tuple[int, ...] = ()

@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from rope_lab.data.tokenizers import Tokenizer
+from rope_lab.data.tokenizers import Tokenizer, eos_ids
 from rope_lab.interop.card import model_card
 from rope_lab.interop.hf_config import config_json
 from rope_lab.interop.leaves import Leaf, leaves_of
@@ -47,7 +47,8 @@ def export_pretrained(
       folder: a new one; it appears when all of it is written.
       model, params: of `init_model`, a checkpoint or `load_pretrained`.
       logic: what the model runs under.
-      tokenizer: its own; None writes none.
+      tokenizer: its own, with the tokens that end a text and the chat template of its
+        checkpoint; None writes none.
       length: tokens that the model is meant for. Rope types that fix it themselves
         (yarn, dynamic) write theirs.
       dtype: of the weights in the files, "float32", "bfloat16" or "float16".
@@ -63,7 +64,8 @@ def export_pretrained(
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     bos_id = None if tokenizer is None else tokenizer.bos_id
-    config = config_json(model, logic, length, bos_id, dtype)
+    ends = () if tokenizer is None else eos_ids(tokenizer)
+    config = config_json(model, logic, length, bos_id, ends, dtype)
     interleaved = _interleaved(logic)
     files = tokenizer_files(tokenizer, config["max_position_embeddings"])
     files["config.json"] = _json(config)

@@ -10,6 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from rope_lab.data.chat_files import token_ids
 from rope_lab.data.json_text import parse_json
 from rope_lab.interop.described import Described, checked_sizes
 from rope_lab.interop.keys import Keys
@@ -58,7 +59,7 @@ FAMILIES = {
 # Of training, of generating, of bookkeeping: none changes the model's logits.
 _HARMLESS = """
     _name_or_path name_or_path transformers_version torch_dtype dtype use_cache
-    initializer_range eos_token_id pad_token_id pretraining_tp return_dict output_scores
+    initializer_range pad_token_id pretraining_tp return_dict output_scores
     output_attentions output_hidden_states _attn_implementation attn_implementation
     _attn_implementation_autoset return_dict_in_generate id2label label2id num_labels
     problem_type finetuning_task task_specific_params tokenizer_class prefix do_sample
@@ -67,8 +68,11 @@ _HARMLESS = """
     repetition_penalty encoder_no_repeat_ngram_size no_repeat_ngram_size bad_words_ids
     forced_bos_token_id forced_eos_token_id suppress_tokens begin_suppress_tokens
     remove_invalid_values exponential_decay_length_penalty chunk_size_feed_forward
-    decoder_start_token_id sep_token_id
+    decoder_start_token_id sep_token_id is_llama_config max_sequence_length
+    unsloth_fixed
 """
+# What older programs called the class.
+_FORMER = {"LlamaForCausalLM": ("LLaMAForCausalLM",)}
 
 
 def read_config(path: Path) -> Described:
@@ -98,21 +102,23 @@ def read_config(path: Path) -> Described:
     rope = read_rope(keys, model.head_dim, train_length)
     encoding = _windowed(keys, family, model.num_layers, rope)
     bos_id = keys.token("bos_token_id")
+    eos_ids = token_ids(keys.take("eos_token_id", None), f"{path}: eos_token_id")
     keys.ignore(_HARMLESS.split())
     keys.finish()
-    return Described(model, encoding, train_length, bos_id)
+    return Described(model, encoding, train_length, bos_id, eos_ids)
 
 
 def _refuse_other_kinds(keys: Keys, family: Family) -> None:
-    keys.require(
-        "architectures", ([family.architecture],), "only language models are read"
-    )
+    names = (family.architecture, *_FORMER.get(family.architecture, ()))
+    known = tuple([name] for name in names)
+    keys.require("architectures", known, "only language models are read")
     keys.require("hidden_act", ("silu",), "the feed-forward gates with silu")
     keys.require("attention_dropout", (0.0,), "layers have no dropout here")
     for key in ("is_decoder", "is_encoder_decoder", "add_cross_attention"):
         keys.require(key, (False, key == "is_decoder"), "decoders alone are read")
-    for key in ("tie_encoder_decoder", "torchscript", "use_bfloat16"):
+    for key in ("tie_encoder_decoder", "torchscript", "use_bfloat16", "use_mrope"):
         keys.require(key, (False,), "it is another kind of model")
+    keys.require("rope_interleaved", (False,), "transformers' Llama pairs halves")
 
 
 def _model(keys: Keys, family: Family) -> ModelConfig:

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rope_lab.data.tokenizers import Tokenizer, load_tokenizer
+from rope_lab.data.tokenizers import (
+    HuggingFaceTokenizer,
+    Tokenizer,
+    eos_ids,
+    load_tokenizer,
+)
 from rope_lab.interop.described import Described
 from rope_lab.interop.families import read_config
 from rope_lab.interop.sources import SafetensorsFolder
@@ -33,7 +38,14 @@ def _tokenizer(folder: Path, described: Described) -> Tokenizer:
     found = [folder / name for name in _TOKENIZERS if (folder / name).is_file()]
     if not found:
         raise ValueError(f"there is none of {', '.join(_TOKENIZERS)} in {folder}")
-    return load_tokenizer(tokenizer_spec(found[0], described.bos_id))
+    tokenizer = load_tokenizer(tokenizer_spec(found[0], described.bos_id))
+    if isinstance(tokenizer, HuggingFaceTokenizer):
+        tokenizer = tokenizer.within(described.model.vocab_size)
+    named = (*described.eos_ids, *eos_ids(tokenizer))
+    tokenizer.eos_ids = tuple(  # type: ignore[attr-defined]
+        one for one in dict.fromkeys(named) if one < described.model.vocab_size
+    )
+    return tokenizer
 
 
 def tokenizer_spec(path: Path, bos_id: int | None) -> str:

@@ -36,12 +36,12 @@ PRE_TOKENIZERS = {
 }
 _WHOLE_FIRST = ("llama-bpe",)  # a piece that is a token is not taken apart
 _PREFIX = "tokenizer.ggml."
+_ENDS = "eos_token_id eot_token_id eom_token_id"  # of a text, a turn, a message
 # What a tokenizer puts around a text by itself: documents get their BOS here.
 _HABITS = """
-    add_bos_token add_eos_token add_sep_token eos_token_id eot_token_id eom_token_id
-    unknown_token_id padding_token_id separator_token_id mask_token_id cls_token_id
-    fim_pre_token_id fim_suf_token_id fim_mid_token_id remove_extra_whitespaces
-    token_type_count
+    add_bos_token add_eos_token add_sep_token unknown_token_id padding_token_id
+    separator_token_id mask_token_id cls_token_id fim_pre_token_id fim_suf_token_id
+    fim_mid_token_id remove_extra_whitespaces token_type_count
 """
 
 
@@ -66,20 +66,25 @@ def read_tokenizer(
             f"{path}: {len(pieces)} tokens, but {len(kinds)} types of them"
         )
     bos_id = keys.token(f"{_PREFIX}bos_token_id")
+    ends = [keys.token(f"{_PREFIX}{name}") for name in _ENDS.split()]
+    tokenizer: HuggingFaceTokenizer | SentencePieceTokenizer
     if kind == "llama":
-        tokenizer = _sentencepiece(keys, path, pieces, kinds, bos_id)
+        tokenizer = _sentencepiece(keys, path, pieces, kinds, bos_id, ends[0])
     elif kind == "gpt2":
         tokenizer = _byte_level(keys, path, pieces, kinds, bos_id)
     else:
         raise ValueError(
             f"{path}: unknown {_PREFIX}model {kind!r}; known here: llama, gpt2"
         )
+    known = (one for one in ends if one is not None and one < len(pieces))
+    tokenizer.eos_ids = tuple(dict.fromkeys(known))
+    tokenizer.chat_template = keys.text("tokenizer.chat_template", None)
     keys.ignore(f"{_PREFIX}{name}" for name in _HABITS.split())
     keys.ignore(key for key in keys.left() if key.startswith("tokenizer.chat_template"))
     return tokenizer, bos_id
 
 
-def _sentencepiece(keys, path, pieces, kinds, bos_id) -> SentencePieceTokenizer:
+def _sentencepiece(keys, path, pieces, kinds, bos_id, eos_id) -> SentencePieceTokenizer:
     keys.require(f"{_PREFIX}pre", ("default",), "SentencePiece splits nothing before")
     scores = keys.row(f"{_PREFIX}scores", int | float)
     if len(scores) != len(pieces) or UNKNOWN not in kinds:
@@ -87,7 +92,7 @@ def _sentencepiece(keys, path, pieces, kinds, bos_id) -> SentencePieceTokenizer:
             f"{path}: SentencePiece needs a score for each of {len(pieces)} tokens, "
             f"got {len(scores)}, and one of type {UNKNOWN}, the unknown one"
         )
-    eos_id = keys.token(f"{_PREFIX}eos_token_id")
+    keys.ignore([f"{_PREFIX}merges"])  # the scores say in what order
     content = model_content(
         pieces,
         scores,

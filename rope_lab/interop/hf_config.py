@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rope_lab.data.chat_files import one_or_all
 from rope_lab.interop.families import FAMILIES
 from rope_lab.interop.rope_export import rope_parameters
 from rope_lab.logic import PositionLogic
@@ -16,6 +17,7 @@ def config_json(
     logic: PositionLogic | Sequence[PositionLogic],
     length: int,
     bos_id: int | None,
+    eos_ids: Sequence[int],
     dtype: str,
 ) -> dict[str, Any]:
     """The whole config, of the first family that has what the model has.
@@ -46,7 +48,7 @@ def config_json(
         "max_position_embeddings": max_length,
         "rope_parameters": parameters,
         "bos_token_id": bos_id,
-        "eos_token_id": None,
+        "eos_token_id": one_or_all(eos_ids),
         "dtype": dtype,
         **_biases(family, model),
         **_windows(family, windows),

@@ -176,7 +176,9 @@ def read_tokenizer(path: Path, model: ModelConfig) -> SentencePieceTokenizer:
     pieces = [piece.replace(" ", SPACE) for piece in pieces]
     pieces[_BOS], pieces[_EOS] = "<s>", "</s>"
     built = model_content(pieces, scores, kinds, _BOS, _EOS)
-    return SentencePieceTokenizer(path, content=built)
+    tokenizer = SentencePieceTokenizer(path, content=built)
+    tokenizer.eos_ids = (_EOS, _BOS)  # its run.c ends a text where the next begins
+    return tokenizer
 
 
 def _pieces(path: Path) -> tuple[list[str], list[float]]:

@@ -65,6 +65,7 @@ def read_rope(keys: Keys, head_dim: int, max_length: int) -> Spec:
         spec = _proportional(inner, dimensions, base, fraction)
     else:
         spec = TYPES[kind](inner, dimensions)
+    inner.ignore(["finetuned"])  # says whether, not how
     inner.finish()
     return spec | {"base": float(base)}
 
@@ -252,7 +253,8 @@ def _check_lengths(keys: Keys, dims: Dimensions, original: int, scale) -> None:
     if not np.isclose(scale * original, dims.max_length, rtol=1e-3):
         raise ValueError(
             f"{keys.place}: factor {scale} times the original length {original} is "
-            f"not max_position_embeddings {dims.max_length}: correct one of the three"
+            f"not max_position_embeddings {dims.max_length}: correct one of the three "
+            f"(if the factor is right, write {round(scale * original)} there)"
         )
 
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import tokenizers as hf
 
+from rope_lab.data.chat_files import files_beside
 from rope_lab.data.tokenizers import (
     BOS_NAMES,
     ByteTokenizer,
     HuggingFaceTokenizer,
     SentencePieceTokenizer,
     Tokenizer,
+    chat_template_of,
+    eos_ids,
 )
 
 
@@ -24,8 +27,9 @@ def tokenizer_files(tokenizer: Tokenizer | None, length: int) -> dict[str, bytes
     """
     if tokenizer is None:
         return {}
+    beside = files_beside(eos_ids(tokenizer), chat_template_of(tokenizer))
     if isinstance(tokenizer, SentencePieceTokenizer):
-        return {"tokenizer.model": tokenizer.content}
+        return {"tokenizer.model": tokenizer.content, **beside}
     if isinstance(tokenizer, ByteTokenizer):
         content = _byte_level().to_str().encode()
     elif isinstance(tokenizer, HuggingFaceTokenizer):
@@ -35,19 +39,21 @@ def tokenizer_files(tokenizer: Tokenizer | None, length: int) -> dict[str, bytes
             f"{type(tokenizer).__name__} is no tokenizer of a file: export with "
             "tokenizer=None and add its files by hand"
         )
-    first = None
-    if tokenizer.bos_id is not None:
-        first = hf.Tokenizer.from_buffer(content).id_to_token(tokenizer.bos_id)
+    pieces = hf.Tokenizer.from_buffer(content)
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": length,
         "clean_up_tokenization_spaces": False,
     }
-    if first is not None:
-        settings["bos_token"] = first
+    special = {"bos_token": [tokenizer.bos_id], "eos_token": eos_ids(tokenizer)[:1]}
+    for key, ids in special.items():
+        for one in ids:
+            if one is not None and pieces.id_to_token(one) is not None:
+                settings[key] = pieces.id_to_token(one)
     return {
         "tokenizer.json": content,
         "tokenizer_config.json": json.dumps(settings, indent=2).encode(),
+        **beside,
     }
 
 

@@ -1,18 +1,24 @@
 """Checkpoints of other programs through the commands: in, on, and out again."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 import tokenizers as hf
 from tiny_checkpoint import logits, write_folder
 
+import rope_lab
 from rope_lab import position_logic
 from rope_lab.cli.checkpoints import load_checkpoint
-from rope_lab.cli.evaluation_config import CheckpointConfig
+from rope_lab.cli.evaluation_config import CheckpointConfig, GenerateConfig
+from rope_lab.cli.generate import generate
 from rope_lab.cli.main import main, run_experiment
+from rope_lab.cli.opening import open_checkpoint
 from rope_lab.cli.subject import Loading
 from rope_lab.data import load_tokenizer
+from rope_lab.data.chat import TEMPLATES
 from rope_lab.interop import load_pretrained
 
 BASE = 5e5
@@ -127,3 +133,79 @@ def test_a_workdir_with_anything_in_it_stays_as_it_is(imported, capsys):
         main(["rope-lab", "import", str(theirs), f"--workdir={workdir}"])
     assert "is not empty" in capsys.readouterr().err
     assert sorted(workdir.rglob("*")) == before
+
+
+def test_an_import_follows_the_length_where_the_checkpoint_does(tmp_path):
+    dynamic = position_logic(
+        "dynamic_ntk", head_dim=16, train_length=16, length=16, scale=2.0
+    )
+    write_folder(tmp_path / "theirs", dynamic, length=16)
+    command = ["rope-lab", "import", str(tmp_path / "theirs")]
+    main([*command, f"--workdir={tmp_path / 'ours'}"])
+    main([*command, f"--workdir={tmp_path / 'fixed'}", "--config.length=32"])
+    theirs, ours, fixed = (
+        open_checkpoint(tmp_path / name).own for name in ("theirs", "ours", "fixed")
+    )
+    for length in (16, 24, 64):
+        assert ours(length).to_dict() == theirs(length).to_dict()
+        assert fixed(length).to_dict() == theirs(32).to_dict()
+    assert ours(64).to_dict() != ours(16).to_dict()
+
+
+def test_what_ends_an_answer_survives_import_and_export(imported, tmp_path):
+    theirs = shutil.copytree(imported[0], tmp_path / "theirs")
+    config = json.loads((theirs / "config.json").read_text())
+    (theirs / "config.json").write_text(json.dumps(config | {"eos_token_id": 65}))
+    (theirs / "generation_config.json").write_text('{"eos_token_id": [65, 66]}')
+    (theirs / "chat_template.jinja").write_text("{{ messages }}")
+    ours, out = tmp_path / "ours", tmp_path / "out"
+    main(["rope-lab", "import", str(theirs), f"--workdir={ours}"])
+    tokenizer = Loading(CheckpointConfig(checkpoint=str(ours))).subject.tokenizer
+    assert tokenizer.eos_ids == (65, 66)
+    assert TEMPLATES["none"].stop_tokens(tokenizer) == [65, 66]
+    main(["rope-lab", "export", str(ours), str(out)])
+    again = load_pretrained(out).tokenizer
+    assert (again.eos_ids, again.chat_template) == ((65, 66), "{{ messages }}")
+    written = json.loads((out / "config.json").read_text())
+    assert written["eos_token_id"] == [65, 66]
+    assert json.loads((out / "tokenizer_config.json").read_text())["eos_token"] == "A"
+
+
+def test_generate_stops_where_the_checkpoint_ends(imported, tmp_path):
+    theirs = shutil.copytree(imported[0], tmp_path / "theirs")
+    loaded = load_pretrained(theirs)
+    prompt = np.array([[256, *b"abc"]])
+    written, _ = rope_lab.generate(
+        loaded.graphdef, loaded.params, prompt, loaded.logic, 8
+    )
+    answer = written[0, -8:].tolist()
+    config = json.loads((theirs / "config.json").read_text())
+    ends = {"eos_token_id": answer[3]}
+    (theirs / "config.json").write_text(json.dumps(config | ends))
+    asked = GenerateConfig(checkpoint=str(theirs), prompt="abc", max_new_tokens=8)
+    (text,) = generate(asked)
+    assert text == loaded.tokenizer.decode(answer[: answer.index(answer[3])])
+
+
+def test_a_moved_import_takes_the_tokenizer_beside_it(imported, tmp_path):
+    moved = shutil.copytree(imported[1], tmp_path / "moved")
+    recorded = load_checkpoint(moved).meta["config"]["data"]["tokenizer"]
+    assert recorded == f"{moved / 'tokenizer.json'}?bos=256"
+    (step,) = (moved / "checkpoints").glob("0*")
+    assert load_checkpoint(step).meta["config"]["data"]["tokenizer"] == recorded
+    assert load_tokenizer(recorded).bos_id == 256
+
+
+def test_a_tokenizer_with_another_bos_is_told_what_to_give(tmp_path):
+    write_folder(tmp_path / "theirs")
+    path = tmp_path / "theirs" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"bos_token_id": 5}))
+    ours = tmp_path / "ours"
+    main(["rope-lab", "import", str(path.parent), f"--workdir={ours}"])
+    given = CheckpointConfig(
+        checkpoint=str(ours), tokenizer=str(ours / "tokenizer.json")
+    )
+    with pytest.raises(ValueError, match=r"tokenizer\.json\?bos=5'") as caught:
+        Loading(given)
+    named = str(caught.value).split("trained with, '")[1].split("'")[0]
+    Loading(dataclasses.replace(given, tokenizer=named))

@@ -335,3 +335,77 @@ def test_the_model_of_a_folder_has_the_biases_that_it_names(tmp_path):
         write_folder(tmp_path / str(biases), biases=biases)
         assert load_pretrained(tmp_path / str(biases)).model.biases == biases
     assert tiny_model(biases="qkv")[0].has_bias("qkv")
+
+
+def settings_of(folder):
+    loaded = load_pretrained(folder)
+    return loaded.tokenizer.eos_ids, loaded.tokenizer.chat_template
+
+
+def test_what_ends_a_text_and_how_chats_are_spelled_come_along(folder):
+    assert settings_of(folder) == ((), None)
+    change(folder / "config.json", eos_token_id=3)
+    assert settings_of(folder) == ((3,), None)
+    generation = {"eos_token_id": [5, 3, 999], "temperature": 0.6}
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+    change(folder / "tokenizer_config.json", chat_template="{{ messages }}")
+    assert settings_of(folder) == ((3, 5), "{{ messages }}")  # 999 is no token
+    named = [{"name": "tools", "template": "t"}, {"name": "default", "template": "d"}]
+    change(folder / "tokenizer_config.json", chat_template=named)
+    assert settings_of(folder)[1] == "d"
+    (folder / "chat_template.jinja").write_text("é")
+    assert settings_of(folder)[1] == "é"
+    (folder / "generation_config.json").write_text('{"eos_token_id": "<s>"}')
+    with pytest.raises(ValueError, match="eos_token_id must be the number of a token"):
+        load_pretrained(folder)
+
+
+def with_added(folder, special):
+    """A token more than the model has."""
+    path = folder / "tokenizer.json"
+    tokenizer = hf.Tokenizer.from_file(str(path))
+    added = hf.AddedToken("<pad>", special=special)
+    (tokenizer.add_special_tokens if special else tokenizer.add_tokens)([added])
+    tokenizer.save(str(path))
+
+
+def test_a_token_for_padding_that_the_model_lacks_is_left_out(folder):
+    with_added(folder, special=True)
+    tokenizer = load_pretrained(folder).tokenizer
+    assert tokenizer.vocab_size == 257 and tokenizer.bos_id == 256
+    assert tokenizer.decode(tokenizer.encode("<pad>é")) == "<pad>é"
+    assert tokenizer.encode("<pad>").max() < 256
+
+
+def test_a_token_of_text_that_the_model_lacks_is_refused(folder):
+    with_added(folder, special=False)
+    with pytest.raises(ValueError, match="the tokenizer has 258 tokens, the model 257"):
+        load_pretrained(folder)
+
+
+PUBLISHED = {  # keys that carry nothing, of checkpoints as they are published
+    "Qwen2.5": ("qwen2", {"use_mrope": False}),
+    "SmolLM2": ("llama", {"is_llama_config": True, "rope_interleaved": False}),
+    "first Llama": ("llama", {"architectures": ["LLaMAForCausalLM"],
+                              "max_sequence_length": 2048, "pad_token_id": -1}),
+    "YaRN": ("llama", {"max_position_embeddings": 256, "rope_scaling": {
+        "type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64,
+        "finetuned": True}}),
+    "unsloth": ("llama", {"unsloth_fixed": True}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_keys_of_published_configs_are_known(tmp_path, name):
+    kind, values = PUBLISHED[name]
+    sizes = {"vocab_size": 257, "hidden_size": 32, "intermediate_size": 48}
+    sizes |= {"num_hidden_layers": 2, "num_attention_heads": 4, "rms_norm_eps": 1e-6}
+    sizes |= {"num_key_value_heads": 2}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": kind, **sizes, **values}))
+    assert read_config(path).model.width == 32
+    for key in ("use_mrope", "rope_interleaved"):
+        if key in values:
+            path.write_text(json.dumps({"model_type": kind, **sizes, key: True}))
+            with pytest.raises(ValueError, match=f"{key}=True is not supported"):
+                read_config(path)

@@ -147,6 +147,31 @@ def test_a_tokenizer_of_pieces_and_scores_is_sentencepiece(tmp_path):
     assert tokenizer.encode("ab a\n").tolist() == [259, 262, 263, 13]
     assert tokenizer.decode(tokenizer.encode("ab a\n")) == "ab a\n"
     assert (tokenizer.bos_id, tokenizer.vocab_size) == (1, 264)
+    assert tokenizer.eos_ids == (2,)
+
+
+def test_merges_beside_the_scores_of_pieces_say_nothing_new(tmp_path):
+    def merging(writer):
+        sentencepiece(writer)
+        writer.add_token_merges(["a b"])
+
+    config, _, params = tiny_model(**SIZES | {"vocab_size": 264})
+    path = write(tmp_path / "x.gguf", config, params, tokenizer=merging)
+    assert load_pretrained(path).tokenizer.encode("ab a\n").tolist()[0] == 259
+
+
+def test_its_ends_and_its_chat_template_come_along(tmp_path):
+    def ending(writer):
+        byte_level(writer)
+        writer.add_eos_token_id(7)
+        writer.add_eot_token_id(9)
+        writer.add_chat_template("{{ messages }}")
+
+    config, _, params = tiny_model(**SIZES)
+    path = write(tmp_path / "x.gguf", config, params, tokenizer=ending)
+    tokenizer = load_pretrained(path).tokenizer
+    assert tokenizer.eos_ids == (7, 9)
+    assert tokenizer.chat_template == "{{ messages }}"
 
 
 REFUSED = {

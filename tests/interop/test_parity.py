@@ -15,7 +15,7 @@ from tiny_gguf import write as write_gguf
 
 from benchmarks.export_logits import in_float32
 from rope_lab import position_logic
-from rope_lab.data.tokenizers import ByteTokenizer
+from rope_lab.data.tokenizers import ByteTokenizer, load_tokenizer
 from rope_lab.interop import export_pretrained, load_pretrained
 from rope_lab.interop.tokenizer_files import tokenizer_files
 from rope_lab.model import init_model
@@ -299,6 +299,26 @@ def test_an_exported_resonance_yarn_is_off_by_its_float32_angles_alone(tmp_path)
     # Root mean square over the vocabulary, at each position.
     at_T = np.sqrt(np.square(off).mean(axis=-1))
     assert at_T[:1024].max() < 1e-4 < at_T[1024:].max()
+
+
+def test_transformers_ends_and_chats_as_the_checkpoint_did(tmp_path):
+    config, _, params = tiny_model()
+    folder = tmp_path / "x"
+    (tmp_path / "tokenizer.json").write_bytes(
+        tokenizer_files(ByteTokenizer(), 64)["tokenizer.json"]
+    )
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [65, 66]}')
+    (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }}!")
+    logic = position_logic("rope", head_dim=HEAD_DIM)
+    tokenizer = load_tokenizer(tmp_path / "tokenizer.json")
+    export_pretrained(folder, config, params, logic, tokenizer, length=64)
+    found = transformers.AutoTokenizer.from_pretrained(folder)
+    assert found.eos_token == "A"
+    chat = [{"role": "user", "content": "Hi"}]
+    assert found.apply_chat_template(chat, tokenize=False) == "Hi!"
+    model = their_model(folder)
+    assert model.generation_config.eos_token_id == [65, 66]
+    assert model.config.eos_token_id == [65, 66]
 
 
 def test_a_gguf_file_gives_the_logits_that_transformers_reads_from_it(tmp_path):

@@ -59,8 +59,11 @@ def measure_retrieval(
       all samples.
 
     Raises:
-      ValueError: before anything is measured: a length without room for the task.
+      ValueError: before anything is measured: a length without room for the task, or
+        no samples.
     """
+    if count < 1:
+        raise ValueError(f"{count} samples per length are asked for; give at least 1")
     haystack = haystack or filler()
     logics = {length: row.logic_for(length) for length in lengths}
     samples = [task.sample(seed, index) for index in range(count)]

@@ -209,6 +209,13 @@ def test_a_length_without_room_is_refused_before_anything_is_asked(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_no_samples_are_refused(tmp_path):
+    subject = Subject(None, None, ByteTokenizer(), "reader", 64)
+    with pytest.raises(ValueError, match="0 samples per length are asked for"):
+        measure_retrieval(subject, rope_row(), TASKS["needle"], [900], 0, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_real_model_is_asked_from_its_cache(tmp_path):
     config = ModelConfig(
         vocab_size=257, num_layers=1, width=16, ff_width=24, num_heads=2,

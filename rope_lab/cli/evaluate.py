@@ -58,17 +58,17 @@ def evaluate(config: EvaluateConfig, workdir: str | Path) -> dict[str, Any]:
     return scorecard
 
 
-def protocol_of(section: PerplexitySection, lengths: list[int]) -> Protocol:
-    """The convention of a section; checked.
+def protocol_of(section: PerplexitySection, lengths: list[int], bos: bool) -> Protocol:
+    """The convention of a section; checked. bos: whether the model knows a BOS.
 
     Raises:
-      ValueError: it does not fit the lengths.
+      ValueError: it does not fit the lengths, or documents are cut to less.
     """
     shortest = min(lengths)
     stride = min(256, shortest // 2) if section.stride is None else section.stride
     targets = shortest if section.targets is None else section.targets
     protocol = Protocol(section.convention, targets, stride, section.weights)
-    protocol.check(lengths)
+    protocol.check(lengths, section.maximum_tokens, bos)
     return protocol
 
 
@@ -79,7 +79,10 @@ class _Run:
         self.config, self.loading, self.workdir = config, loading, workdir
         self.lengths = loading.lengths(config.lengths)
         self.rows = loading.rows(config.encodings, config.own, self.lengths)
-        self.protocols = [protocol_of(one, self.lengths) for one in config.perplexity]
+        bos = loading.subject.tokenizer.bos_id is not None
+        self.protocols = [
+            protocol_of(one, self.lengths, bos) for one in config.perplexity
+        ]
         self.tasks = [_task(name) for name in config.retrieval.tasks]
         self.template = chat_template(config.retrieval.template)
         self.leval_template = chat_template(config.leval.template)

@@ -26,7 +26,9 @@ def make_scorecard(
     A cell has ``value`` and its 95 % ``interval``: perplexity, the share found, or
     L-Eval's percentage; and, but for the first encoding and L-Eval, ``minus_first``: by
     how much the loss in nats, or the share, differs from the first encoding's on the
-    same documents or samples, each weighing the same, with its paired interval.
+    same documents or samples, each weighing the same, with its paired interval. Where
+    documents do not fill a length, the cell has how many, ``shorter_documents``, and
+    what the longest of all fills of it, ``longest_read`` in tokens.
     L-Eval's average is reported where all six tasks were run.
     """
     first = records[0] if records else {}
@@ -95,6 +97,8 @@ def _line(record: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]
             if record["evaluation"].startswith("l-eval"):
                 value, interval = _percent(value), _percent(interval)
         cell = {"value": value, "interval": interval}
+        if result.get("shorter_documents"):
+            cell |= {key: result[key] for key in ("shorter_documents", "longest_read")}
         if record is not first:
             cell |= _minus(result, first)
         cells[str(result["length"])] = cell
@@ -155,7 +159,10 @@ def _averages(records) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
 def _shown(cell: Mapping[str, Any] | None) -> str:
     if cell is None:
         return ""
-    if cell["interval"] is None:
-        return f"{cell['value']:.4g}"
-    low, high = cell["interval"]
-    return f"{cell['value']:.4g} [{low:.4g}, {high:.4g}]"
+    text = f"{cell['value']:.4g}"
+    if cell["interval"] is not None:
+        low, high = cell["interval"]
+        text += f" [{low:.4g}, {high:.4g}]"
+    if "longest_read" in cell:
+        text += f"\n{cell['shorter_documents']} shorter, longest {cell['longest_read']}"
+    return text

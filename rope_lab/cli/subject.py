@@ -107,15 +107,21 @@ class Loading:
         return Row(label, build)
 
     def documents(self, section: PerplexitySection, longest: int) -> Selection:
-        """The documents of a section, as tokens."""
+        """The documents of a section, as tokens: if it does not say, of `longest` + 1.
+
+        Where they are cut to less, of what they are cut to.
+        """
         source = self._source(section.documents, section.split)
+        least, most = section.minimum_tokens, section.maximum_tokens
+        if least is None:
+            least = longest + 1 if most is None else min(longest + 1, most)
         return select_documents(
             name_of(section.documents),
             source,
             self.subject.tokenizer,
             UP_TO if section.count is None else section.count,
-            section.minimum_tokens or longest + 1,
-            maximum_tokens=section.maximum_tokens,
+            least,
+            maximum_tokens=most,
             how=section.selection,
             seed=section.seed,
             or_fewer=section.count is None,

@@ -135,6 +135,24 @@ def test_perplexity_alone_takes_its_protocol_from_the_command(command, corpus):
     assert set(only["cells"]) == {"32", "64"}
 
 
+def test_whole_documents_shorter_than_a_length_are_named_in_its_cell(command, capsys):
+    arguments = ["--convention=first", "--lengths=[64,4000]", "--config.count=2"]
+    scorecard = command("perplexity", *arguments, "--config.minimum_tokens=2")
+    (only,) = scorecard["lines"]
+    assert "longest_read" not in only["cells"]["64"]
+    far = only["cells"]["4000"]
+    assert far["shorter_documents"] == 2 and 64 < far["longest_read"] < 4000
+    printed = capsys.readouterr().out
+    assert f"2 shorter, longest {far['longest_read']}" in printed
+
+
+def test_documents_cut_to_a_length_fill_its_window(command):
+    cut = ["--config.count=2", "--config.maximum_tokens=64"]
+    (only,) = command("perplexity", "--lengths=[32,64]", *cut)["lines"]
+    assert set(only["cells"]) == {"32", "64"}
+    assert "longest_read" not in only["cells"]["64"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -225,7 +243,7 @@ def test_encodings_are_compared_document_by_document(capsys):
         (
             "evaluate",
             "--config.perplexity=[{}, {'selection': 'shuffle'}]",
-            "config.perplexity[1].selection is 'shuffle'; expected one of first, random",
+            "perplexity[1].selection is 'shuffle'; expected one of first, random",
         ),
         ("evaluate", "--config.perplexity=[{'count': -3}]", "count is -3; expected at"),
         ("evaluate", "--config.leval.folder=nowhere", "is no folder"),
@@ -233,11 +251,17 @@ def test_encodings_are_compared_document_by_document(capsys):
         ("perplexity", "--convention=middle", "expected one of last, sliding, first"),
         ("perplexity", "--documents=govreport", "load_dataset"),
         ("perplexity", "--stride=99", "give 1 to 31"),
+        (
+            "perplexity",
+            "--config.maximum_tokens=100",
+            "maximum_tokens 100, which fill 101 tokens of a window of 'sliding', and "
+            "the longest length is 128: give maximum_tokens of at least 127",
+        ),
         ("perplexity", "--config.minimum_tokens=0", "minimum_tokens is 0; expected at"),
         (
             "perplexity",
             "--config.maximum_tokens=-100",
-            "maximum_tokens is -100; expect",
+            "maximum_tokens is -100; exp",
         ),
         ("perplexity", "--config.maximum_tokens=1", "maximum_tokens is 1; expected at"),
         ("perplexity", "--config.tokenizer=none.json", "none.json does not exist"),

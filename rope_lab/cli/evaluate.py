@@ -93,10 +93,11 @@ class _Run:
 
     def perplexities(self) -> Iterator[Record]:
         pairs = zip(self.config.perplexity, self.protocols, strict=True)
+        sources = [section.documents for section in self.config.perplexity]
         for section, protocol in pairs:
             name = f"perplexity/{protocol.convention}/{section.documents}"
             try:
-                documents = self.loading.documents(section, max(self.lengths))
+                documents = self.loading.documents(section, max(self.lengths), sources)
             except ValueError as error:
                 self.not_run.append((name, str(error)))
                 continue

@@ -106,17 +106,20 @@ class Loading:
 
         return Row(label, build)
 
-    def documents(self, section: PerplexitySection, longest: int) -> Selection:
+    def documents(
+        self, section: PerplexitySection, longest: int, others: Sequence[str] = ()
+    ) -> Selection:
         """The documents of a section, as tokens: if it does not say, of `longest` + 1.
 
-        Where they are cut to less, of what they are cut to.
+        Where they are cut to less, of what they are cut to. others: what else there is
+        to be told from by name.
         """
         source = self._source(section.documents, section.split)
         least, most = section.minimum_tokens, section.maximum_tokens
         if least is None:
             least = longest + 1 if most is None else min(longest + 1, most)
         return select_documents(
-            name_of(section.documents),
+            name_of(section.documents, others),
             source,
             self.subject.tokenizer,
             UP_TO if section.count is None else section.count,
@@ -195,6 +198,14 @@ class Loading:
         return tokenizer
 
 
-def name_of(documents: str) -> str:
-    """Of a source in records: a path without the folders that lead to it."""
-    return Path(documents).name
+def name_of(documents: str, others: Sequence[str] = ()) -> str:
+    """Of a source in records: a path without the folders that lead to it.
+
+    But for those that tell it from others of one evaluation.
+    """
+    parts = Path(documents).parts
+    rest = [Path(other).parts for other in others if Path(other).parts != parts]
+    for count in range(1, len(parts)):
+        if all(one[-count:] != parts[-count:] for one in rest):
+            return "/".join(parts[-count:])
+    return str(Path(documents))

@@ -135,6 +135,59 @@ def test_perplexity_alone_takes_its_protocol_from_the_command(command, corpus):
     assert set(only["cells"]) == {"32", "64"}
 
 
+def test_documents_of_two_folders_of_one_name_are_not_paired(command, tmp_path):
+    sections = []
+    for number, parent in enumerate("ab"):
+        folder = tmp_path / parent / "text"
+        folder.mkdir(parents=True)
+        for copy in range(2):
+            (folder / f"{copy}.txt").write_text(f"{number} {copy} and more " * 20)
+        sections.append({"documents": str(folder), "count": 2})
+    scorecard = command(
+        "evaluate", "--lengths=[32]", "--config.retrieval.tasks=[]",
+        f"--config.perplexity={sections!r}", f"--encodings=[{NTK!r}]",
+    )  # fmt: skip
+    for name in ("perplexity/last/a/text", "perplexity/last/b/text"):
+        assert "minus_first" not in line(scorecard, name)["cells"]["32"]
+        ntk = line(scorecard, name, "ntk_aware scale=measured/trained")
+        assert abs(ntk["cells"]["32"]["minus_first"]["value"]) < 1e-3  # scale 1
+
+
+def test_protocols_of_one_source_are_told_apart_by_name_and_not_paired():
+    def record(losses, label="own", weights="tokens", documents="f" * 64):
+        result = {
+            "length": 64, "perplexity": 9.0, "perplexity_interval": None,
+            "per_document_loss": losses,
+        }  # fmt: skip
+        return {
+            "evaluation": "perplexity/last/text", "label": label, "seed": None,
+            "settings": {"weights": weights, "targets": 8}, "count": len(losses),
+            "data": {"name": "text", "checksum": documents}, "results": [result],
+        }  # fmt: skip
+
+    def lines(*records):
+        return make_scorecard(records, [])["lines"]
+
+    weighed = lines(
+        record([1.0, 2.0]),
+        record([2.0, 3.0], weights="windows"),
+        record([2.5, 3.5], "PI", weights="windows"),
+    )
+    assert [one["evaluation"].partition(" ")[2] for one in weighed] == [
+        "weights=tokens", "weights=windows", "weights=windows",
+    ]  # fmt: skip
+    cells = [one["cells"]["64"] for one in weighed]
+    assert "minus_first" not in cells[0] and "minus_first" not in cells[1]
+    assert cells[2]["minus_first"]["value"] == pytest.approx(0.5)
+    # Of another number of documents, which once ended the run when all was measured.
+    counts = lines(record([1.0, 2.0]), record([1.0, 2.0, 3.0, 4.0]))
+    assert [one["evaluation"][-8:] for one in counts] == [" count=2", " count=4"]
+    others = lines(record([1.0, 2.0]), record([1.0, 2.0], documents="0" * 64))
+    assert others[1]["evaluation"] == "perplexity/last/text checksum=00000000"
+    (single,) = lines(record([1.0]))
+    assert single["evaluation"] == "perplexity/last/text"
+
+
 def test_whole_documents_shorter_than_a_length_are_named_in_its_cell(command, capsys):
     arguments = ["--convention=first", "--lengths=[64,4000]", "--config.count=2"]
     scorecard = command("perplexity", *arguments, "--config.minimum_tokens=2")

@@ -26,7 +26,10 @@ from rope_lab.cli.evaluation_config import (
 from rope_lab.cli.scorecard import make_scorecard, print_scorecard, save_scorecard
 from rope_lab.cli.subject import Loading
 from rope_lab.data.chat import chat_template
+from rope_lab.data.missing import MissingData
+from rope_lab.data.selection import Selection
 from rope_lab.evaluation import Row, RowProgress
+from rope_lab.evaluation.haystack import Filler
 from rope_lab.evaluation.leval import check_room, measure_leval
 from rope_lab.evaluation.leval_tasks import TASKS as LEVAL_TASKS
 from rope_lab.evaluation.leval_tasks import LevalData, load_task
@@ -89,44 +92,50 @@ class _Run:
         self.leval_length = config.leval.length or max(self.lengths)
         self.leval_data = _leval_data(config.leval, self.leval_length)
         self.not_run: list[tuple[str, str]] = []
+        self.documents = [self._documents(section) for section in config.perplexity]
+        self.haystack = self._haystack(config.retrieval.haystack)
         self.printer = Printer()
 
+    def _documents(self, section: PerplexitySection) -> Selection | None:
+        """Those of a section; None where they are missing, which is not run."""
+        sources = [one.documents for one in self.config.perplexity]
+        try:
+            return self.loading.documents(section, max(self.lengths), sources)
+        except MissingData as error:
+            name = f"perplexity/{section.convention}/{section.documents}"
+            self.not_run.append((name, str(error)))
+            return None
+
+    def _haystack(self, spec: str) -> Filler | None:
+        """The text around what is hidden; None where it is missing or not needed."""
+        try:
+            return self.loading.haystack(spec) if self.tasks else None
+        except MissingData as error:
+            self.not_run += [(f"retrieval/{t.name}", str(error)) for t in self.tasks]
+            return None
+
     def perplexities(self) -> Iterator[Record]:
-        pairs = zip(self.config.perplexity, self.protocols, strict=True)
-        sources = [section.documents for section in self.config.perplexity]
-        for section, protocol in pairs:
-            name = f"perplexity/{protocol.convention}/{section.documents}"
-            try:
-                documents = self.loading.documents(section, max(self.lengths), sources)
-            except ValueError as error:
-                self.not_run.append((name, str(error)))
-                continue
-            for row in self.rows:
+        for protocol, documents in zip(self.protocols, self.documents, strict=True):
+            for row in self.rows if documents else ():
                 yield measure_perplexity(
                     self.loading.subject, row, documents, protocol, self.lengths,
                     self.workdir, progress=self.printer,
                 )  # fmt: skip
 
     def retrievals(self) -> Iterator[Record]:
-        section = self.config.retrieval
-        try:
-            haystack = self.loading.haystack(section.haystack) if self.tasks else None
-        except ValueError as error:
-            self.not_run += [(f"retrieval/{t.name}", str(error)) for t in self.tasks]
-            return
-        for task in self.tasks:
-            lengths = self._with_room(task, haystack)
+        for task in self.tasks if self.haystack else ():
+            lengths = self._with_room(task)
             for row in self.rows if lengths else ():
-                record = self._retrieval(row, task, lengths, haystack)
+                record = self._retrieval(row, task, lengths)
                 if record is not None:
                     yield record
 
-    def _retrieval(self, row: Row, task, lengths, haystack) -> Record | None:
+    def _retrieval(self, row: Row, task, lengths: list[int]) -> Record | None:
         section = self.config.retrieval
         try:
             record = measure_retrieval(
                 self.loading.subject, row, task, lengths, section.count, self.workdir,
-                seed=section.seed, haystack=haystack, template=self.template,
+                seed=section.seed, haystack=self.haystack, template=self.template,
                 progress=self.printer,
             )  # fmt: skip
         except ValueError as error:  # randomized positions cannot be decoded
@@ -137,14 +146,15 @@ class _Run:
             needle_heatmap(record, self.workdir / f"needle-{name}.png")
         return record
 
-    def _with_room(self, task, haystack) -> list[int]:
+    def _with_room(self, task) -> list[int]:
         """The lengths that hold a prompt of the task; others are named as not run."""
         sample, lengths = task.sample(self.config.retrieval.seed, 0), []
         for length in self.lengths:
             try:
                 prompt_tokens(
-                    self.loading.subject, task, haystack, self.template, sample, length
-                )
+                    self.loading.subject, task, self.haystack, self.template, sample,
+                    length,
+                )  # fmt: skip
                 lengths.append(length)
             except ValueError as error:
                 self.not_run.append((f"retrieval/{task.name}", str(error)))

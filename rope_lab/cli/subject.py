@@ -13,6 +13,7 @@ from rope_lab.cli.extrapolate import split_row
 from rope_lab.cli.opening import open_checkpoint
 from rope_lab.cli.specs import resolve
 from rope_lab.data import Corpus, Tokenizer, load_corpus, load_tokenizer
+from rope_lab.data.missing import MissingData
 from rope_lab.data.selection import Selection, select_documents
 from rope_lab.data.sources import open_documents
 from rope_lab.data.tokenizers import NO_BOS
@@ -113,6 +114,10 @@ class Loading:
 
         Where they are cut to less, of what they are cut to. others: what else there is
         to be told from by name.
+
+        Raises:
+          MissingData: not here, or too few; says what to do.
+          ValueError: no such documents, or files that cannot be read.
         """
         source = self._source(section.documents, section.split)
         least, most = section.minimum_tokens, section.maximum_tokens
@@ -131,7 +136,7 @@ class Loading:
         )
 
     def haystack(self, spec: str) -> Filler:
-        """The text that things are hidden in."""
+        """The text that things are hidden in; raises as `documents` does."""
         if spec == "noise":
             return filler()
         source = self._source(spec, "test")
@@ -145,20 +150,28 @@ class Loading:
 
     @functools.cached_property
     def _corpus(self) -> Corpus:
-        """The corpus of the training run, whose held-out documents it never saw."""
+        """The corpus of the training run, whose held-out documents it never saw.
+
+        Raises:
+          MissingData: there is none, or it is gone or another one by now: the run named
+            it, and not who evaluates.
+        """
         meta = self.opened.meta
         data = meta["config"]["data"] if meta else {}
         if "corpus" not in data:
-            raise ValueError(
+            raise MissingData(
                 f"checkpoint {self._config.checkpoint} names no corpus, so it has no "
                 "held-out documents; name documents: pg19, govreport, proof_pile, or "
                 "the path of a folder with text files"
             )
-        corpus = load_corpus(
-            data["corpus"], self._config.data_dir, data["held_out_fraction"]
-        )
+        try:
+            corpus = load_corpus(
+                data["corpus"], self._config.data_dir, data["held_out_fraction"]
+            )
+        except ValueError as error:
+            raise MissingData(str(error)) from None
         if corpus.split_checksum("train") != meta["data"]["corpus"]:
-            raise ValueError(
+            raise MissingData(
                 f"corpus {data['corpus']!r} is not the one the checkpoint was trained "
                 "on, so held-out documents could have been trained on; restore it, or "
                 "name other documents"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rope_lab.data.missing import MissingData
 from rope_lab.data.shuffling import Purpose, permutation
 from rope_lab.data.tokenizers import Tokenizer
 
@@ -74,7 +75,8 @@ def select_documents(
       or_fewer: take what there is, if there is one at least.
 
     Raises:
-      ValueError: there are fewer; says how many. Or numbers that mean nothing.
+      MissingData: there are fewer; says how many.
+      ValueError: numbers or a choice that mean nothing.
     """
     if how not in HOW:
         raise ValueError(f"selection is {how!r}; expected one of {', '.join(HOW)}")
@@ -105,7 +107,7 @@ def select_documents(
         if len(tokens) == count:
             break
     if len(tokens) < (1 if or_fewer else count):
-        raise ValueError(
+        raise MissingData(
             f"{count} documents of at least {minimum_tokens} tokens are asked for, but "
             f"{name!r} has {len(tokens)} among {len(source)}; ask for fewer, or for "
             "shorter ones"

@@ -135,6 +135,32 @@ def test_perplexity_alone_takes_its_protocol_from_the_command(command, corpus):
     assert set(only["cells"]) == {"32", "64"}
 
 
+def test_what_is_not_here_is_named_and_the_rest_is_run(command):
+    sections = [{"documents": "govreport"}, {"count": 2}, {"count": 500}]
+    scorecard = command(
+        "evaluate", "--lengths=[32]", f"--config.perplexity={sections!r}",
+        "--config.retrieval.haystack=proof_pile",
+    )  # fmt: skip
+    assert line(scorecard, "perplexity/last/held_out")["count"] == 2
+    reasons = [(r["evaluation"], r["reason"]) for r in scorecard["not_run"]]
+    (name, reason), (short, few) = reasons[:2]
+    assert name == "perplexity/last/govreport" and "load_dataset" in reason
+    assert short == "perplexity/last/held_out" and "500 documents of" in few
+    names = {name for name, reason in reasons if "load_dataset" in reason}
+    assert names >= {"retrieval/passkey", "retrieval/variable_tracking"}
+
+
+def test_the_text_of_a_run_that_is_gone_is_missing_and_no_wrong_config(
+    command, monkeypatch
+):
+    def gone(*args, **options):
+        raise ValueError("unknown corpus 'texts'")
+
+    monkeypatch.setattr("rope_lab.cli.subject.load_corpus", gone)
+    found = command("evaluate", "--lengths=[32]", "--config.retrieval.tasks=[]")
+    assert found["not_run"][0]["reason"] == "unknown corpus 'texts'"
+
+
 def test_documents_of_two_folders_of_one_name_are_not_paired(command, tmp_path):
     sections = []
     for number, parent in enumerate("ab"):
@@ -299,6 +325,21 @@ def test_encodings_are_compared_document_by_document(capsys):
             "perplexity[1].selection is 'shuffle'; expected one of first, random",
         ),
         ("evaluate", "--config.perplexity=[{'count': -3}]", "count is -3; expected at"),
+        (
+            "evaluate",
+            "--config.retrieval.haystack=nowhre",
+            "unknown documents 'nowhre'",
+        ),
+        (
+            "evaluate",
+            "--config.perplexity=[{}, {'documents': 'nowhre'}]",
+            "unknown documents 'nowhre'",
+        ),
+        (
+            "evaluate",
+            "--config.perplexity=[{}, {'documents': 'govreport', 'split': 'tset'}]",
+            "has no split 'tset'",
+        ),
         ("evaluate", "--config.leval.folder=nowhere", "is no folder"),
         ("evaluate", "--config.leval.folder=.", "no room for documents beside 512"),
         ("perplexity", "--convention=middle", "expected one of last, sliding, first"),

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from rope_lab.data.chat import chat_template
 from rope_lab.data.missing import MissingData
 from rope_lab.data.selection import Selection
 from rope_lab.evaluation import Row, RowProgress
+from rope_lab.evaluation.fingerprints import digest
 from rope_lab.evaluation.haystack import Filler
 from rope_lab.evaluation.leval import check_room, measure_leval
 from rope_lab.evaluation.leval_tasks import TASKS as LEVAL_TASKS
@@ -91,6 +93,7 @@ class _Run:
         self.leval_template = chat_template(config.leval.template)
         self.leval_length = config.leval.length or max(self.lengths)
         self.leval_data = _leval_data(config.leval, self.leval_length)
+        self.files = _file_names([row.label for row in self.rows])
         self.not_run: list[tuple[str, str]] = []
         self.documents = [self._documents(section) for section in config.perplexity]
         self.haystack = self._haystack(config.retrieval.haystack)
@@ -142,8 +145,7 @@ class _Run:
             self.not_run.append((f"retrieval/{task.name}", f"{row.label}: {error}"))
             return None
         if task.name == "needle":
-            name = "".join(c if c.isalnum() else "-" for c in row.label.lower())
-            needle_heatmap(record, self.workdir / f"needle-{name}.png")
+            needle_heatmap(record, self.workdir / f"needle-{self.files[row.label]}.png")
         return record
 
     def _with_room(self, task) -> list[int]:
@@ -176,6 +178,19 @@ class _Run:
                     template=self.leval_template, new_tokens=section.new_tokens,
                     progress=self.printer,
                 )  # fmt: skip
+
+
+def _file_names(labels: Sequence[str]) -> dict[str, str]:
+    """Of each label, without signs; a checksum keeps apart those that become equal."""
+    names = {
+        label: "".join(c if c.isalnum() else "-" for c in label.lower())[:80]
+        for label in labels
+    }
+    several = [name for name, count in Counter(names.values()).items() if count > 1]
+    return {
+        label: f"{name}-{digest(label)[:8]}" if name in several else name
+        for label, name in names.items()
+    }
 
 
 def _leval_data(section: LevalSection, length: int) -> dict[str, LevalData | None]:

@@ -161,6 +161,19 @@ def test_the_text_of_a_run_that_is_gone_is_missing_and_no_wrong_config(
     assert found["not_run"][0]["reason"] == "unknown corpus 'texts'"
 
 
+def test_heat_maps_of_labels_that_differ_in_signs_are_all_kept(command, tmp_path):
+    rows = [{"label": label, **NTK} for label in ("a b", "a-b", "A b", "c")]
+    command(
+        "evaluate", "--lengths=[320]", "--config.perplexity=[]", "--config.own=False",
+        "--config.retrieval.tasks=['needle']", "--config.retrieval.count=1",
+        f"--encodings={rows!r}",
+    )  # fmt: skip
+    names = {path.stem for path in (tmp_path / "evaluate").glob("needle-*.png")}
+    names = {name for name in names if not name.endswith("-dark")}
+    assert len(names) == 4 and "needle-c" in names
+    assert all(name.startswith("needle-a-b-") for name in names - {"needle-c"})
+
+
 def test_documents_of_two_folders_of_one_name_are_not_paired(command, tmp_path):
     sections = []
     for number, parent in enumerate("ab"):

@@ -36,7 +36,7 @@ from rope_lab.evaluation.leval import check_room, measure_leval
 from rope_lab.evaluation.leval_tasks import TASKS as LEVAL_TASKS
 from rope_lab.evaluation.leval_tasks import LevalData, load_task
 from rope_lab.evaluation.perplexity import Protocol, measure_perplexity
-from rope_lab.evaluation.retrieval import measure_retrieval, prompt_tokens
+from rope_lab.evaluation.retrieval import build_prompt, measure_retrieval
 from rope_lab.evaluation.retrieval_tasks import TASKS
 from rope_lab.plots.heatmap import needle_heatmap
 from rope_lab.training.progress import format_seconds
@@ -153,7 +153,7 @@ class _Run:
         sample, lengths = task.sample(self.config.retrieval.seed, 0), []
         for length in self.lengths:
             try:
-                prompt_tokens(
+                build_prompt(
                     self.loading.subject, task, self.haystack, self.template, sample,
                     length,
                 )  # fmt: skip

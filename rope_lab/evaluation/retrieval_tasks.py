@@ -18,7 +18,9 @@ import numpy as np
 
 from rope_lab.data.shuffling import Purpose, draws
 
-VERSION = 2  # 1: several keys at depths that did not ascend
+# 1: several keys at depths that did not ascend; 2: depths counted in words, and wrong
+# where sentences do not end in a bare stop
+VERSION = 3
 _ADJECTIVES = (
     "amber", "bold", "calm", "dark", "eager", "fair", "gentle", "happy", "iron",
     "jolly", "keen", "loyal", "mild", "noble", "old", "plain", "quick", "round",

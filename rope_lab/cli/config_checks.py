@@ -33,11 +33,18 @@ def number(where: str, value: Any) -> None:
         raise ValueError(f"{where} must have 64 bits at most, got {value}")
 
 
-def at_least(least: int, **values: int) -> None:
-    """Raises Meaningless for the first that is less."""
+def at_least(least: int, **values: int | None) -> None:
+    """Raises Meaningless for the first that is less; None is not given."""
     for key, value in values.items():
-        if value < least:
+        if value is not None and value < least:
             raise Meaningless(f"{key} is {value}; expected at least {least}")
+
+
+def one_of(known: Sequence[str], **values: str) -> None:
+    """Raises Meaningless for the first that is not known."""
+    for key, value in values.items():
+        if value not in known:
+            raise Meaningless(f"{key} is {value!r}; expected one of {', '.join(known)}")
 
 
 def logic(key: str, spec: Any) -> None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,16 @@ from rope_lab.cli.evaluation_config import (
 from rope_lab.cli.scorecard import make_scorecard, print_scorecard, save_scorecard
 from rope_lab.cli.subject import Loading
 from rope_lab.data.chat import chat_template
+from rope_lab.data.missing import MissingData
+from rope_lab.data.selection import Selection
 from rope_lab.evaluation import Row, RowProgress
+from rope_lab.evaluation.fingerprints import digest
+from rope_lab.evaluation.haystack import Filler
 from rope_lab.evaluation.leval import check_room, measure_leval
 from rope_lab.evaluation.leval_tasks import TASKS as LEVAL_TASKS
 from rope_lab.evaluation.leval_tasks import LevalData, load_task
 from rope_lab.evaluation.perplexity import Protocol, measure_perplexity
-from rope_lab.evaluation.retrieval import measure_retrieval, prompt_tokens
+from rope_lab.evaluation.retrieval import build_prompt, measure_retrieval
 from rope_lab.evaluation.retrieval_tasks import TASKS
 from rope_lab.plots.heatmap import needle_heatmap
 from rope_lab.training.progress import format_seconds
@@ -58,17 +63,17 @@ def evaluate(config: EvaluateConfig, workdir: str | Path) -> dict[str, Any]:
     return scorecard
 
 
-def protocol_of(section: PerplexitySection, lengths: list[int]) -> Protocol:
-    """The convention of a section; checked.
+def protocol_of(section: PerplexitySection, lengths: list[int], bos: bool) -> Protocol:
+    """The convention of a section; checked. bos: whether the model knows a BOS.
 
     Raises:
-      ValueError: it does not fit the lengths.
+      ValueError: it does not fit the lengths, or documents are cut to less.
     """
     shortest = min(lengths)
     stride = min(256, shortest // 2) if section.stride is None else section.stride
     targets = shortest if section.targets is None else section.targets
     protocol = Protocol(section.convention, targets, stride, section.weights)
-    protocol.check(lengths)
+    protocol.check(lengths, section.maximum_tokens, bos)
     return protocol
 
 
@@ -79,68 +84,79 @@ class _Run:
         self.config, self.loading, self.workdir = config, loading, workdir
         self.lengths = loading.lengths(config.lengths)
         self.rows = loading.rows(config.encodings, config.own, self.lengths)
-        self.protocols = [protocol_of(one, self.lengths) for one in config.perplexity]
+        bos = loading.subject.tokenizer.bos_id is not None
+        self.protocols = [
+            protocol_of(one, self.lengths, bos) for one in config.perplexity
+        ]
         self.tasks = [_task(name) for name in config.retrieval.tasks]
         self.template = chat_template(config.retrieval.template)
         self.leval_template = chat_template(config.leval.template)
         self.leval_length = config.leval.length or max(self.lengths)
         self.leval_data = _leval_data(config.leval, self.leval_length)
+        self.files = _file_names([row.label for row in self.rows])
         self.not_run: list[tuple[str, str]] = []
+        self.documents = [self._documents(section) for section in config.perplexity]
+        self.haystack = self._haystack(config.retrieval.haystack)
         self.printer = Printer()
 
+    def _documents(self, section: PerplexitySection) -> Selection | None:
+        """Those of a section; None where they are missing, which is not run."""
+        sources = [one.documents for one in self.config.perplexity]
+        try:
+            return self.loading.documents(section, max(self.lengths), sources)
+        except MissingData as error:
+            name = f"perplexity/{section.convention}/{section.documents}"
+            self.not_run.append((name, str(error)))
+            return None
+
+    def _haystack(self, spec: str) -> Filler | None:
+        """The text around what is hidden; None where it is missing or not needed."""
+        try:
+            return self.loading.haystack(spec) if self.tasks else None
+        except MissingData as error:
+            self.not_run += [(f"retrieval/{t.name}", str(error)) for t in self.tasks]
+            return None
+
     def perplexities(self) -> Iterator[Record]:
-        pairs = zip(self.config.perplexity, self.protocols, strict=True)
-        for section, protocol in pairs:
-            name = f"perplexity/{protocol.convention}/{section.documents}"
-            try:
-                documents = self.loading.documents(section, max(self.lengths))
-            except ValueError as error:
-                self.not_run.append((name, str(error)))
-                continue
-            for row in self.rows:
+        for protocol, documents in zip(self.protocols, self.documents, strict=True):
+            for row in self.rows if documents else ():
                 yield measure_perplexity(
                     self.loading.subject, row, documents, protocol, self.lengths,
                     self.workdir, progress=self.printer,
                 )  # fmt: skip
 
     def retrievals(self) -> Iterator[Record]:
-        section = self.config.retrieval
-        try:
-            haystack = self.loading.haystack(section.haystack) if self.tasks else None
-        except ValueError as error:
-            self.not_run += [(f"retrieval/{t.name}", str(error)) for t in self.tasks]
-            return
-        for task in self.tasks:
-            lengths = self._with_room(task, haystack)
+        for task in self.tasks if self.haystack else ():
+            lengths = self._with_room(task)
             for row in self.rows if lengths else ():
-                record = self._retrieval(row, task, lengths, haystack)
+                record = self._retrieval(row, task, lengths)
                 if record is not None:
                     yield record
 
-    def _retrieval(self, row: Row, task, lengths, haystack) -> Record | None:
+    def _retrieval(self, row: Row, task, lengths: list[int]) -> Record | None:
         section = self.config.retrieval
         try:
             record = measure_retrieval(
                 self.loading.subject, row, task, lengths, section.count, self.workdir,
-                seed=section.seed, haystack=haystack, template=self.template,
+                seed=section.seed, haystack=self.haystack, template=self.template,
                 progress=self.printer,
             )  # fmt: skip
         except ValueError as error:  # randomized positions cannot be decoded
             self.not_run.append((f"retrieval/{task.name}", f"{row.label}: {error}"))
             return None
         if task.name == "needle":
-            name = "".join(c if c.isalnum() else "-" for c in row.label.lower())
-            needle_heatmap(record, self.workdir / f"needle-{name}.png")
+            needle_heatmap(record, self.workdir / f"needle-{self.files[row.label]}.png")
         return record
 
-    def _with_room(self, task, haystack) -> list[int]:
+    def _with_room(self, task) -> list[int]:
         """The lengths that hold a prompt of the task; others are named as not run."""
         sample, lengths = task.sample(self.config.retrieval.seed, 0), []
         for length in self.lengths:
             try:
-                prompt_tokens(
-                    self.loading.subject, task, haystack, self.template, sample, length
-                )
+                build_prompt(
+                    self.loading.subject, task, self.haystack, self.template, sample,
+                    length,
+                )  # fmt: skip
                 lengths.append(length)
             except ValueError as error:
                 self.not_run.append((f"retrieval/{task.name}", str(error)))
@@ -162,6 +178,19 @@ class _Run:
                     template=self.leval_template, new_tokens=section.new_tokens,
                     progress=self.printer,
                 )  # fmt: skip
+
+
+def _file_names(labels: Sequence[str]) -> dict[str, str]:
+    """Of each label, without signs; a checksum keeps apart those that become equal."""
+    names = {
+        label: "".join(c if c.isalnum() else "-" for c in label.lower())[:80]
+        for label in labels
+    }
+    several = [name for name, count in Counter(names.values()).items() if count > 1]
+    return {
+        label: f"{name}-{digest(label)[:8]}" if name in several else name
+        for label, name in names.items()
+    }
 
 
 def _leval_data(section: LevalSection, length: int) -> dict[str, LevalData | None]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from rope_lab.cli import config_checks as checks
+from rope_lab.data.selection import HOW
+from rope_lab.evaluation.conventions import CONVENTIONS, WEIGHTS
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
@@ -33,6 +37,19 @@ class PerplexitySection:
     stride: int | None = None  # of "sliding"; None: 256, at most half a length
     weights: str = "tokens"  # or "windows", as in the released code
 
+    def __post_init__(self):
+        checks.one_of(HOW, selection=self.selection)
+        checks.one_of(CONVENTIONS, convention=self.convention)
+        checks.one_of(WEIGHTS, weights=self.weights)
+        least, most = self.minimum_tokens, self.maximum_tokens
+        checks.at_least(1, count=self.count, targets=self.targets, stride=self.stride)
+        checks.at_least(2, minimum_tokens=least, maximum_tokens=most)
+        if least is not None and most is not None and most < least:
+            raise checks.Meaningless(
+                f"maximum_tokens is {most}, and minimum_tokens {least}: documents are "
+                "cut to less than they have to have; give at least as many"
+            )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RetrievalSection:
@@ -45,6 +62,9 @@ class RetrievalSection:
     haystack: str = "noise"  # or "held_out", or a path: the text around
     template: str = "none"  # or "llama2", "chatml", or text with {prompt}
     seed: int = 0
+
+    def __post_init__(self):
+        checks.at_least(1, count=self.count)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

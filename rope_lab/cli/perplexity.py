@@ -27,7 +27,8 @@ def perplexity(config: PerplexityConfig, workdir: str | Path) -> dict[str, Any]:
     loading = Loading(config)
     lengths = loading.lengths(config.lengths)
     rows = loading.rows(config.encodings, config.own, lengths)
-    protocol = protocol_of(config, lengths)
+    bos = loading.subject.tokenizer.bos_id is not None
+    protocol = protocol_of(config, lengths, bos)
     documents = loading.documents(config, max(lengths))
     workdir, printer = Path(workdir), Printer()
     records = [

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rope_lab.evaluation.leval_tasks import TASKS
+from rope_lab.evaluation.records import differences, distinctions
 from rope_lab.evaluation.results import save_results
 from rope_lab.evaluation.summaries import difference
 
@@ -23,17 +24,25 @@ def make_scorecard(
 ) -> dict[str, Any]:
     """Plain data: ``lines`` of (evaluation, label, cells by length), and ``not_run``.
 
+    A line is called after its evaluation and, where several of one name were measured
+    otherwise or on other documents, what differs.
+
     A cell has ``value`` and its 95 % ``interval``: perplexity, the share found, or
     L-Eval's percentage; and, but for the first encoding and L-Eval, ``minus_first``: by
-    how much the loss in nats, or the share, differs from the first encoding's on the
-    same documents or samples, each weighing the same, with its paired interval.
-    L-Eval's average is reported where all six tasks were run.
+    how much the loss in nats, or the share, differs from the first encoding's under
+    equal conditions, on the same documents or samples, each weighing the same, with its
+    paired interval. Where documents do not fill a length, the cell has how many,
+    ``shorter_documents``, and what the longest of all fills of it, ``longest_read`` in
+    tokens. L-Eval's average is reported where all six tasks were run.
     """
     first = records[0] if records else {}
-    firsts: dict[str, Mapping[str, Any]] = {}
-    for record in records:
-        firsts.setdefault(record["evaluation"], record)
-    lines = [_line(record, firsts[record["evaluation"]]) for record in records]
+    names = _names(records)
+    lines = [
+        _line(
+            record, name, next(one for one in records if not differences(one, record))
+        )
+        for record, name in zip(records, names, strict=True)
+    ]
     averages, reasons = _averages(records)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -85,7 +94,23 @@ def _difference(cell: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return cell.get("minus_first")
 
 
-def _line(record: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
+def _names(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Evaluations, and of those of one name what tells them apart."""
+    names = [record["evaluation"] for record in records]
+    alike: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        alike.setdefault(name, []).append(place)
+    for name, places in alike.items():
+        told = distinctions([records[place] for place in places])
+        for place, distinction in zip(places, told, strict=True):
+            names[place] = f"{name} {distinction}".rstrip()
+    return names
+
+
+def _line(
+    record: Mapping[str, Any], name: str, first: Mapping[str, Any]
+) -> dict[str, Any]:
+    """first: the first record of equal conditions, which may be this one."""
     cells = {}
     for result in record["results"]:
         if "perplexity" in result:
@@ -95,11 +120,13 @@ def _line(record: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]
             if record["evaluation"].startswith("l-eval"):
                 value, interval = _percent(value), _percent(interval)
         cell = {"value": value, "interval": interval}
+        if result.get("shorter_documents"):
+            cell |= {key: result[key] for key in ("shorter_documents", "longest_read")}
         if record is not first:
             cell |= _minus(result, first)
         cells[str(result["length"])] = cell
     return {
-        "evaluation": record["evaluation"],
+        "evaluation": name,
         "label": record["label"],
         "count": record["count"],
         "cells": cells,
@@ -155,7 +182,10 @@ def _averages(records) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
 def _shown(cell: Mapping[str, Any] | None) -> str:
     if cell is None:
         return ""
-    if cell["interval"] is None:
-        return f"{cell['value']:.4g}"
-    low, high = cell["interval"]
-    return f"{cell['value']:.4g} [{low:.4g}, {high:.4g}]"
+    text = f"{cell['value']:.4g}"
+    if cell["interval"] is not None:
+        low, high = cell["interval"]
+        text += f" [{low:.4g}, {high:.4g}]"
+    if "longest_read" in cell:
+        text += f"\n{cell['shorter_documents']} shorter, longest {cell['longest_read']}"
+    return text

@@ -13,6 +13,7 @@ from rope_lab.cli.extrapolate import split_row
 from rope_lab.cli.opening import open_checkpoint
 from rope_lab.cli.specs import resolve
 from rope_lab.data import Corpus, Tokenizer, load_corpus, load_tokenizer
+from rope_lab.data.missing import MissingData
 from rope_lab.data.selection import Selection, select_documents
 from rope_lab.data.sources import open_documents
 from rope_lab.data.tokenizers import NO_BOS
@@ -106,23 +107,36 @@ class Loading:
 
         return Row(label, build)
 
-    def documents(self, section: PerplexitySection, longest: int) -> Selection:
-        """The documents of a section, as tokens."""
+    def documents(
+        self, section: PerplexitySection, longest: int, others: Sequence[str] = ()
+    ) -> Selection:
+        """The documents of a section, as tokens: if it does not say, of `longest` + 1.
+
+        Where they are cut to less, of what they are cut to. others: what else there is
+        to be told from by name.
+
+        Raises:
+          MissingData: not here, or too few; says what to do.
+          ValueError: no such documents, or files that cannot be read.
+        """
         source = self._source(section.documents, section.split)
+        least, most = section.minimum_tokens, section.maximum_tokens
+        if least is None:
+            least = longest + 1 if most is None else min(longest + 1, most)
         return select_documents(
-            name_of(section.documents),
+            name_of(section.documents, others),
             source,
             self.subject.tokenizer,
             UP_TO if section.count is None else section.count,
-            section.minimum_tokens or longest + 1,
-            maximum_tokens=section.maximum_tokens,
+            least,
+            maximum_tokens=most,
             how=section.selection,
             seed=section.seed,
             or_fewer=section.count is None,
         )
 
     def haystack(self, spec: str) -> Filler:
-        """The text that things are hidden in."""
+        """The text that things are hidden in; raises as `documents` does."""
         if spec == "noise":
             return filler()
         source = self._source(spec, "test")
@@ -136,20 +150,28 @@ class Loading:
 
     @functools.cached_property
     def _corpus(self) -> Corpus:
-        """The corpus of the training run, whose held-out documents it never saw."""
+        """The corpus of the training run, whose held-out documents it never saw.
+
+        Raises:
+          MissingData: there is none, or it is gone or another one by now: the run named
+            it, and not who evaluates.
+        """
         meta = self.opened.meta
         data = meta["config"]["data"] if meta else {}
         if "corpus" not in data:
-            raise ValueError(
+            raise MissingData(
                 f"checkpoint {self._config.checkpoint} names no corpus, so it has no "
                 "held-out documents; name documents: pg19, govreport, proof_pile, or "
                 "the path of a folder with text files"
             )
-        corpus = load_corpus(
-            data["corpus"], self._config.data_dir, data["held_out_fraction"]
-        )
+        try:
+            corpus = load_corpus(
+                data["corpus"], self._config.data_dir, data["held_out_fraction"]
+            )
+        except ValueError as error:
+            raise MissingData(str(error)) from None
         if corpus.split_checksum("train") != meta["data"]["corpus"]:
-            raise ValueError(
+            raise MissingData(
                 f"corpus {data['corpus']!r} is not the one the checkpoint was trained "
                 "on, so held-out documents could have been trained on; restore it, or "
                 "name other documents"
@@ -194,6 +216,14 @@ def _recorded(meta: dict[str, Any] | None) -> str:
     return f", {meta['config']['data']['tokenizer']!r}" if meta else ""
 
 
-def name_of(documents: str) -> str:
-    """Of a source in records: a path without the folders that lead to it."""
-    return Path(documents).name
+def name_of(documents: str, others: Sequence[str] = ()) -> str:
+    """Of a source in records: a path without the folders that lead to it.
+
+    But for those that tell it from others of one evaluation.
+    """
+    parts = Path(documents).parts
+    rest = [Path(other).parts for other in others if Path(other).parts != parts]
+    for count in range(1, len(parts)):
+        if all(one[-count:] != parts[-count:] for one in rest):
+            return "/".join(parts[-count:])
+    return str(Path(documents))

@@ -24,6 +24,7 @@ import tensorflow_datasets as tfds
 
 from rope_lab.data.corpora import prepare_quietly
 from rope_lab.data.json_text import parse_json
+from rope_lab.data.missing import MissingData
 from rope_lab.data.storage import built
 from rope_lab.data.textfiles import read_file
 
@@ -81,7 +82,8 @@ def open_export(spec: str | Path, split: str, root: Path):
       root: of prepared data.
 
     Raises:
-      ValueError: a manifest or file that is missing or wrong; says what to do.
+      MissingData: the file is not there; says where it comes from.
+      ValueError: a manifest or file that is wrong; says what to do.
     """
     folder = _folder(spec, root)
     manifest = read_manifest(_manifest_of(spec, folder))
@@ -92,7 +94,7 @@ def open_export(spec: str | Path, split: str, root: Path):
         )
     file = folder / manifest.splits[split]
     if not file.is_file():
-        raise ValueError(
+        raise MissingData(
             f"{manifest.name!r} needs {file}, which is not there. It comes from "
             f"{manifest.official_file}; in {folder}, with network, run "
             f"{manifest.conversion_command}"

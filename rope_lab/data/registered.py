@@ -7,6 +7,8 @@ from pathlib import Path
 import requests
 import tensorflow_datasets as tfds
 
+from rope_lab.data.missing import MissingData
+
 
 @dataclasses.dataclass(frozen=True)
 class Registered:
@@ -39,7 +41,7 @@ def prepared_builder(name: str, root: Path) -> tfds.core.DatasetBuilder:
     into `root`.
 
     Raises:
-      ValueError: not prepared, and not to be fetched from here; says what to do.
+      MissingData: not prepared, and not to be fetched from here; says what to do.
     """
     corpus = REGISTERED[name]
     usual = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
@@ -70,10 +72,10 @@ def _downloaded(name: str, root: Path) -> tfds.core.DatasetBuilder:
     return builder
 
 
-def _unavailable(name: str, root: Path, reason: str) -> ValueError:
+def _unavailable(name: str, root: Path, reason: str) -> MissingData:
     corpus = REGISTERED[name]
     extra = f" and {corpus.needs}" if corpus.needs else ""
-    return ValueError(
+    return MissingData(
         f"corpus {name!r} is not prepared on this machine: {reason}. Where there is "
         f"network, in an environment with tensorflow-datasets{extra}, run `tfds build "
         f"{corpus.builder} --file_format=array_record --data_dir={root}` and bring "

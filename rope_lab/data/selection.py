@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rope_lab.data.missing import MissingData
 from rope_lab.data.shuffling import Purpose, permutation
 from rope_lab.data.tokenizers import Tokenizer
 
@@ -67,16 +68,23 @@ def select_documents(
       tokenizer: the model's.
       count: documents.
       minimum_tokens: shorter documents are left out.
-      maximum_tokens: longer ones are cut behind; None keeps them whole.
+      maximum_tokens: longer ones are cut behind, at `minimum_tokens` at least; None
+        keeps them whole.
       how: "first" or "random".
       seed: of random ones.
       or_fewer: take what there is, if there is one at least.
 
     Raises:
-      ValueError: there are fewer; says how many.
+      MissingData: there are fewer; says how many.
+      ValueError: numbers or a choice that mean nothing.
     """
     if how not in HOW:
         raise ValueError(f"selection is {how!r}; expected one of {', '.join(HOW)}")
+    if maximum_tokens is not None and maximum_tokens < minimum_tokens:
+        raise ValueError(
+            f"documents of at least {minimum_tokens} tokens are asked for, cut to "
+            f"{maximum_tokens}; give maximum_tokens of at least minimum_tokens"
+        )
     if count < 1 or minimum_tokens < 2:
         raise ValueError(
             f"{count} documents of at least {minimum_tokens} tokens are asked for; "
@@ -99,7 +107,7 @@ def select_documents(
         if len(tokens) == count:
             break
     if len(tokens) < (1 if or_fewer else count):
-        raise ValueError(
+        raise MissingData(
             f"{count} documents of at least {minimum_tokens} tokens are asked for, but "
             f"{name!r} has {len(tokens)} among {len(source)}; ask for fewer, or for "
             "shorter ones"

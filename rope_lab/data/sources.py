@@ -30,7 +30,8 @@ def open_documents(
         ~/.cache/rope_lab.
 
     Raises:
-      ValueError: nothing of that name, or not to be had here; says what to do.
+      MissingData: known, but not to be had here; says what to do.
+      ValueError: nothing of that name, or files that cannot be read.
     """
     spec, root = os.fspath(spec), data_root(data_dir)
     if exports.is_export(spec):

@@ -50,7 +50,7 @@ def read_documents(path: Path) -> Iterator[bytes]:
     """
     empty = True
     for file in _files(path):
-        for document in _READERS[file.suffix](file, "text"):
+        for document in _READERS[_suffix(file)](file, "text"):
             if document.strip():
                 empty = False
                 yield document
@@ -61,7 +61,7 @@ def read_documents(path: Path) -> Iterator[bytes]:
 def _files(path: Path) -> list[Path]:
     """The readable files of a folder in sorted order, or the file itself."""
     if path.is_file():
-        if path.suffix not in SUFFIXES:
+        if _suffix(path) not in SUFFIXES:
             raise ValueError(
                 f"corpus file {path} has the suffix {path.suffix!r}; expected one of "
                 f"{', '.join(SUFFIXES)}: rename it if it is text"
@@ -70,7 +70,9 @@ def _files(path: Path) -> list[Path]:
     files = sorted(
         file
         for file in path.rglob("*")
-        if file.suffix in SUFFIXES and not file.name.startswith(".") and file.is_file()
+        if _suffix(file) in SUFFIXES
+        and not file.name.startswith(".")
+        and file.is_file()
     )
     if not files:
         raise ValueError(
@@ -80,18 +82,23 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
+def _suffix(file: Path) -> str:
+    """In small letters: what a program of another system wrote may end in .TXT."""
+    return file.suffix.lower()
+
+
 def read_file(file: Path, column: str = "text") -> Iterator[bytes]:
     """The documents of one .txt, .jsonl or .parquet file, from that key or column.
 
     Raises:
       ValueError: another suffix, bytes that are not text, no such key or column.
     """
-    if file.suffix not in SUFFIXES:
+    if _suffix(file) not in SUFFIXES:
         raise ValueError(
             f"{file} has the suffix {file.suffix!r}; expected one of "
             f"{', '.join(SUFFIXES)}"
         )
-    return _READERS[file.suffix](file, column)
+    return _READERS[_suffix(file)](file, column)
 
 
 def _read_txt(file: Path, column: str) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +16,18 @@ from rope_lab.model import generate
 BATCH_TOKENS = 2**14
 
 
+class Built(NamedTuple):
+    """What a model reads, and what is kept of it beside the answer."""
+
+    tokens: np.ndarray  # int32[tokens], BOS included
+    notes: Mapping[str, Any] = {}
+
+
 class Prompt(NamedTuple):
     """A prompt by the name of its unit, built when it is needed."""
 
     unit: str
-    build: Callable[[], np.ndarray]  # int32[tokens], BOS included
+    build: Callable[[], Built]
 
 
 def batch_for(length: int) -> int:
@@ -38,7 +45,7 @@ def answer_all(
     batch: int,
     progress: Progress,
 ) -> None:
-    """Adds {"output", "prompt_tokens", "new_tokens"} of every missing prompt.
+    """Adds {"output", "prompt_tokens", "new_tokens", **notes} of every missing prompt.
 
     Args:
       subject: the model.
@@ -54,7 +61,8 @@ def answer_all(
     missing = [prompt for prompt in prompts if prompt.unit not in journal]
     for start in range(0, len(missing), batch):
         chosen = missing[start : start + batch]
-        rows = [prompt.build() for prompt in chosen]
+        built = [prompt.build() for prompt in chosen]
+        rows = [one.tokens for one in built]
         rows += [rows[-1]] * (batch - len(rows))
         lengths = [len(row) for row in rows]
         padded_BT = np.zeros((batch, max(lengths)), np.int32)
@@ -71,9 +79,8 @@ def answer_all(
         )
         for row, prompt in enumerate(chosen):
             tokens = found.tokens[row, : found.lengths[row]]
-            journal.add(
-                prompt.unit, _answer(subject, tokens, stop_tokens, lengths[row])
-            )
+            answer = _answer(subject, tokens, stop_tokens, lengths[row])
+            journal.add(prompt.unit, {**answer, **built[row].notes})
         progress(start + len(chosen), len(missing))
 
 

@@ -61,6 +61,27 @@ def first(tokens: int, length: int, bos: bool = True) -> list[Window]:
     return [Window(0, stop, stop - (not bos), bos)]
 
 
+def filled(convention: str, tokens: int, bos: bool = True) -> int:
+    """The length in tokens that a document of so many fills.
+
+    A window of "last" has the length in inputs and a target behind them; those of the
+    others count BOS and every token.
+    """
+    return tokens + bos - (convention == "last")
+
+
+def check_cut(convention: str, lengths: list[int], most: int | None, bos: bool) -> None:
+    """Raises ValueError where documents cut to `most` tokens cannot fill a length."""
+    longest = max(lengths)
+    if most is None or (room := filled(convention, most, bos)) >= longest:
+        return
+    raise ValueError(
+        f"documents are cut to maximum_tokens {most}, which fill {room} tokens of a "
+        f"window of {convention!r}, and the longest length is {longest}: give "
+        f"maximum_tokens of at least {most + longest - room}, or shorter lengths"
+    )
+
+
 def check_convention(
     convention: str, lengths: list[int], targets: int, stride: int
 ) -> None:

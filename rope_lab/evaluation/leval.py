@@ -17,7 +17,7 @@ import numpy as np
 
 from rope_lab.data.chat import TEMPLATES, ChatTemplate, encode_template
 from rope_lab.evaluation import records
-from rope_lab.evaluation.answers import Prompt, answer_all, missing_of
+from rope_lab.evaluation.answers import Built, Prompt, answer_all, missing_of
 from rope_lab.evaluation.extrapolation import Row
 from rope_lab.evaluation.leval_scores import score
 from rope_lab.evaluation.leval_tasks import (
@@ -145,17 +145,20 @@ def prompt_tokens(
 def _prompts(
     subject: Subject, data: LevalData, document_tokens: int, template: ChatTemplate
 ) -> list[Prompt]:
+    def asked(question: Question) -> Built:
+        return Built(
+            prompt_tokens(subject, data.task, question, document_tokens, template)
+        )
+
+    def about_the_world(question: Question) -> Built:
+        text = {"prompt": question.about_the_world}
+        return Built(encode_template("{bos}{prompt}", text, subject.tokenizer))
+
     prompts = []
     for number, question in enumerate(data.questions):
-        build = functools.partial(
-            prompt_tokens, subject, data.task, question, document_tokens, template
-        )
-        prompts.append(Prompt(f"{number}", build))
+        prompts.append(Prompt(f"{number}", functools.partial(asked, question)))
         if data.task.stem == "sci_fi":
-            text = {"prompt": question.about_the_world}
-            build = functools.partial(
-                encode_template, "{bos}{prompt}", text, subject.tokenizer
-            )
+            build = functools.partial(about_the_world, question)
             prompts.append(Prompt(f"{number}/{WORLD}", build))
     return prompts
 

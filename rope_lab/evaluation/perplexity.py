@@ -58,9 +58,20 @@ class Protocol:
             return conventions.sliding(tokens, length, self.stride, bos)
         return conventions.first(tokens, length, bos)
 
-    def check(self, lengths: list[int]) -> None:
-        """Raises ValueError for a protocol that cannot be run at these lengths."""
+    def filled(self, tokens: int, bos: bool) -> int:
+        """The length that a document of so many tokens fills."""
+        return conventions.filled(self.convention, tokens, bos)
+
+    def check(self, lengths: list[int], maximum_tokens: int | None, bos: bool) -> None:
+        """Raises ValueError for a protocol that cannot be run at these lengths.
+
+        Args:
+          lengths: tokens.
+          maximum_tokens: that documents are cut to; None: they are whole.
+          bos: whether the model knows a BOS.
+        """
         check_convention(self.convention, lengths, self.targets, self.stride)
+        conventions.check_cut(self.convention, lengths, maximum_tokens, bos)
         if self.weights not in WEIGHTS:
             raise ValueError(
                 f"weights is {self.weights!r}; expected one of {', '.join(WEIGHTS)}"
@@ -103,13 +114,15 @@ def measure_perplexity(
 
     Returns:
       The record, as written; ``results`` has an entry per length, see
-      `perplexity_results`.
+      `perplexity_results`. Its ``shorter_documents`` do not fill the length and are
+      read whole; ``longest_read`` is what the longest document fills of it, in tokens.
 
     Raises:
-      ValueError: a protocol that does not fit the lengths.
+      ValueError: a protocol that does not fit the lengths, or documents that are cut to
+        less than the longest.
     """
-    protocol.check(lengths)
     bos = subject.tokenizer.bos_id is not None
+    protocol.check(lengths, documents.maximum_tokens, bos)
     logics = {length: row.logic_for(length) for length in lengths}
     record = records.describe(
         f"perplexity/{protocol.convention}/{documents.name}",
@@ -142,6 +155,7 @@ def measure_perplexity(
             protocol.weights,
             subject.train_length,
         )
+        | _read(documents, protocol, length, bos)
         for length in lengths
     ]
     return records.save(workdir, record, results)
@@ -154,6 +168,15 @@ class _Item(NamedTuple):
     place: int
     number: int
     window: Window
+
+
+def _read(documents: Selection, protocol: Protocol, length: int, bos: bool) -> dict:
+    """How much of the length the documents fill."""
+    filled = [protocol.filled(len(tokens), bos) for tokens in documents.tokens]
+    return {
+        "longest_read": min(length, max(filled)),
+        "shorter_documents": sum(each < length for each in filled),
+    }
 
 
 def _unit(length: int, document: int) -> str:

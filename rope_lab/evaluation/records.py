@@ -115,6 +115,27 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     return [name for name in CONDITIONS if a.get(name) != b.get(name)]
 
 
+def distinctions(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each record, in what conditions it differs from others: "weights=windows".
+
+    Empty where all are measured alike. Documents, which a checksum tells apart, are
+    named by its beginning where nothing else differs.
+    """
+    told = [_told(record) for record in records]
+    keys = dict.fromkeys(key for one in told for key in one)
+    differing = [key for key in keys if len({str(one.get(key)) for one in told}) > 1]
+    named = [key for key in differing if key != "checksum"] or differing
+    return [" ".join(f"{key}={one.get(key)}" for key in named) for one in told]
+
+
+def _told(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The conditions that a line has room for."""
+    told = {**record.get("settings", {}), **record.get("data", {})}
+    told |= {"seed": record.get("seed"), "count": record["count"]}
+    told.pop("numbers", None)  # of documents, which the checksum covers
+    return told | {"checksum": told.get("checksum", "")[:8]}
+
+
 def _name(record: Mapping[str, Any]) -> str:
     words = f"{record['evaluation']} {record['label']}".lower()
     slug = "".join(char if char.isalnum() else "-" for char in words)

@@ -15,9 +15,15 @@ import numpy as np
 
 from rope_lab.data.chat import TEMPLATES, ChatTemplate
 from rope_lab.evaluation import records
-from rope_lab.evaluation.answers import Prompt, answer_all, batch_for, missing_of
+from rope_lab.evaluation.answers import Built, Prompt, answer_all, batch_for, missing_of
 from rope_lab.evaluation.extrapolation import Row
-from rope_lab.evaluation.haystack import Filler, filler, hide, longest_that_fits
+from rope_lab.evaluation.haystack import (
+    Filler,
+    Hidden,
+    filler,
+    hide,
+    longest_that_fits,
+)
 from rope_lab.evaluation.progress import RowProgress, Work
 from rope_lab.evaluation.retrieval_tasks import VERSION, RetrievalTask, Sample
 from rope_lab.evaluation.subject import Subject
@@ -55,16 +61,20 @@ def measure_retrieval(
 
     Returns:
       The record, as written; ``results`` has an entry per length with the mean
-      ``score`` in [0, 1], its interval over samples, and ``scores`` and ``depths`` of
-      all samples.
+      ``score`` in [0, 1], its interval over samples, and ``scores`` of
+      all samples; ``depths`` that are asked for, and ``real_depths``, the share of the
+      text around that stands before what is asked for.
 
     Raises:
-      ValueError: before anything is measured: a length without room for the task.
+      ValueError: before anything is measured: a length without room for the task, or
+        no samples.
     """
+    if count < 1:
+        raise ValueError(f"{count} samples per length are asked for; give at least 1")
     haystack = haystack or filler()
     logics = {length: row.logic_for(length) for length in lengths}
     samples = [task.sample(seed, index) for index in range(count)]
-    put = functools.partial(prompt_tokens, subject, task, haystack, template)
+    put = functools.partial(build_prompt, subject, task, haystack, template)
     for length in lengths:
         put(samples[0], length)  # refuses a length that is too short
     record = records.describe(
@@ -110,33 +120,40 @@ def measure_retrieval(
     return records.save(workdir, record, results)
 
 
-def prompt_tokens(
+def build_prompt(
     subject: Subject,
     task: RetrievalTask,
     haystack: Filler,
     template: ChatTemplate,
     sample: Sample,
     length: int,
-) -> np.ndarray:
-    """int32[tokens] of the longest prompt that leaves room for the answer.
+) -> Built:
+    """The longest prompt that leaves room for the answer, and its ``real_depth``.
 
     Raises:
-      ValueError: no room, even without any text around.
+      ValueError: no room, even without any text around, or text that the tokenizer
+        cannot read.
     """
 
-    def encode(words: int) -> np.ndarray:
-        text = hide(haystack.take(words), sample.sentences, sample.depths)
+    def hidden(characters: int) -> Hidden:
+        return hide(haystack.take(characters), sample.sentences, sample.depths)
+
+    def encode(characters: int) -> np.ndarray:
         prompt = LAYOUT.format(
-            introduction=task.introduction, text=text, question=sample.question
+            introduction=task.introduction,
+            text=hidden(characters).text,
+            question=sample.question,
         )
         return template.tokens(
             subject.tokenizer, prompt, answer=f" {sample.answer_start}"
         )
 
     try:
-        return longest_that_fits(encode, length - task.new_tokens, length // 2)
+        characters, tokens = longest_that_fits(encode, length - task.new_tokens)
     except ValueError as error:
         raise ValueError(f"{task.name} at length {length}: {error}") from None
+    asked = sample.depths.index(sample.depth)
+    return Built(tokens, {"real_depth": hidden(characters).depths[asked]})
 
 
 def _summary(
@@ -150,5 +167,6 @@ def _summary(
         "score_interval": mean["interval"],
         "scores": rounded(scores),
         "depths": rounded([sample.depth for sample in samples]),
+        "real_depths": rounded([answer["real_depth"] for answer in answers]),
         "prompt_tokens": [answer["prompt_tokens"] for answer in answers],
     }

@@ -18,8 +18,9 @@ import numpy as np
 
 from rope_lab.data.shuffling import Purpose, draws
 
-# 1: several keys at depths that did not ascend; 2: tokens by which the checkpoint ends
-# did not end an answer.
+# 1: several keys at depths that did not ascend; 2: depths counted in words, and wrong
+# where sentences do not end in a bare stop, and answers went on beyond the tokens by
+# which the checkpoint ends.
 VERSION = 3
 _ADJECTIVES = (
     "amber", "bold", "calm", "dark", "eager", "fair", "gentle", "happy", "iron",

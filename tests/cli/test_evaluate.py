@@ -135,6 +135,116 @@ def test_perplexity_alone_takes_its_protocol_from_the_command(command, corpus):
     assert set(only["cells"]) == {"32", "64"}
 
 
+def test_what_is_not_here_is_named_and_the_rest_is_run(command):
+    sections = [{"documents": "govreport"}, {"count": 2}, {"count": 500}]
+    scorecard = command(
+        "evaluate", "--lengths=[32]", f"--config.perplexity={sections!r}",
+        "--config.retrieval.haystack=proof_pile",
+    )  # fmt: skip
+    assert line(scorecard, "perplexity/last/held_out")["count"] == 2
+    reasons = [(r["evaluation"], r["reason"]) for r in scorecard["not_run"]]
+    (name, reason), (short, few) = reasons[:2]
+    assert name == "perplexity/last/govreport" and "load_dataset" in reason
+    assert short == "perplexity/last/held_out" and "500 documents of" in few
+    names = {name for name, reason in reasons if "load_dataset" in reason}
+    assert names >= {"retrieval/passkey", "retrieval/variable_tracking"}
+
+
+def test_the_text_of_a_run_that_is_gone_is_missing_and_no_wrong_config(
+    command, monkeypatch
+):
+    def gone(*args, **options):
+        raise ValueError("unknown corpus 'texts'")
+
+    monkeypatch.setattr("rope_lab.cli.subject.load_corpus", gone)
+    found = command("evaluate", "--lengths=[32]", "--config.retrieval.tasks=[]")
+    assert found["not_run"][0]["reason"] == "unknown corpus 'texts'"
+
+
+def test_heat_maps_of_labels_that_differ_in_signs_are_all_kept(command, tmp_path):
+    rows = [{"label": label, **NTK} for label in ("a b", "a-b", "A b", "c")]
+    command(
+        "evaluate", "--lengths=[320]", "--config.perplexity=[]", "--config.own=False",
+        "--config.retrieval.tasks=['needle']", "--config.retrieval.count=1",
+        f"--encodings={rows!r}",
+    )  # fmt: skip
+    names = {path.stem for path in (tmp_path / "evaluate").glob("needle-*.png")}
+    names = {name for name in names if not name.endswith("-dark")}
+    assert len(names) == 4 and "needle-c" in names
+    assert all(name.startswith("needle-a-b-") for name in names - {"needle-c"})
+
+
+def test_documents_of_two_folders_of_one_name_are_not_paired(command, tmp_path):
+    sections = []
+    for number, parent in enumerate("ab"):
+        folder = tmp_path / parent / "text"
+        folder.mkdir(parents=True)
+        for copy in range(2):
+            (folder / f"{copy}.txt").write_text(f"{number} {copy} and more " * 20)
+        sections.append({"documents": str(folder), "count": 2})
+    scorecard = command(
+        "evaluate", "--lengths=[32]", "--config.retrieval.tasks=[]",
+        f"--config.perplexity={sections!r}", f"--encodings=[{NTK!r}]",
+    )  # fmt: skip
+    for name in ("perplexity/last/a/text", "perplexity/last/b/text"):
+        assert "minus_first" not in line(scorecard, name)["cells"]["32"]
+        ntk = line(scorecard, name, "ntk_aware scale=measured/trained")
+        assert abs(ntk["cells"]["32"]["minus_first"]["value"]) < 1e-3  # scale 1
+
+
+def test_protocols_of_one_source_are_told_apart_by_name_and_not_paired():
+    def record(losses, label="own", weights="tokens", documents="f" * 64):
+        result = {
+            "length": 64, "perplexity": 9.0, "perplexity_interval": None,
+            "per_document_loss": losses,
+        }  # fmt: skip
+        return {
+            "evaluation": "perplexity/last/text", "label": label, "seed": None,
+            "settings": {"weights": weights, "targets": 8}, "count": len(losses),
+            "data": {"name": "text", "checksum": documents}, "results": [result],
+        }  # fmt: skip
+
+    def lines(*records):
+        return make_scorecard(records, [])["lines"]
+
+    weighed = lines(
+        record([1.0, 2.0]),
+        record([2.0, 3.0], weights="windows"),
+        record([2.5, 3.5], "PI", weights="windows"),
+    )
+    assert [one["evaluation"].partition(" ")[2] for one in weighed] == [
+        "weights=tokens", "weights=windows", "weights=windows",
+    ]  # fmt: skip
+    cells = [one["cells"]["64"] for one in weighed]
+    assert "minus_first" not in cells[0] and "minus_first" not in cells[1]
+    assert cells[2]["minus_first"]["value"] == pytest.approx(0.5)
+    # Of another number of documents, which once ended the run when all was measured.
+    counts = lines(record([1.0, 2.0]), record([1.0, 2.0, 3.0, 4.0]))
+    assert [one["evaluation"][-8:] for one in counts] == [" count=2", " count=4"]
+    others = lines(record([1.0, 2.0]), record([1.0, 2.0], documents="0" * 64))
+    assert others[1]["evaluation"] == "perplexity/last/text checksum=00000000"
+    (single,) = lines(record([1.0]))
+    assert single["evaluation"] == "perplexity/last/text"
+
+
+def test_whole_documents_shorter_than_a_length_are_named_in_its_cell(command, capsys):
+    arguments = ["--convention=first", "--lengths=[64,4000]", "--config.count=2"]
+    scorecard = command("perplexity", *arguments, "--config.minimum_tokens=2")
+    (only,) = scorecard["lines"]
+    assert "longest_read" not in only["cells"]["64"]
+    far = only["cells"]["4000"]
+    assert far["shorter_documents"] == 2 and 64 < far["longest_read"] < 4000
+    printed = capsys.readouterr().out
+    assert f"2 shorter, longest {far['longest_read']}" in printed
+
+
+def test_documents_cut_to_a_length_fill_its_window(command):
+    cut = ["--config.count=2", "--config.maximum_tokens=64"]
+    (only,) = command("perplexity", "--lengths=[32,64]", *cut)["lines"]
+    assert set(only["cells"]) == {"32", "64"}
+    assert "longest_read" not in only["cells"]["64"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -221,11 +331,46 @@ def test_encodings_are_compared_document_by_document(capsys):
         ("evaluate", "--config.leval.template=alpaca", "has no {prompt}"),
         ("evaluate", "--config.perplexty=[]", "did you mean 'perplexity'"),
         ("evaluate", "--config.own=False", "give at least one"),
+        ("evaluate", "--config.retrieval.count=0", "retrieval.count is 0; expected at"),
+        (
+            "evaluate",
+            "--config.perplexity=[{}, {'selection': 'shuffle'}]",
+            "perplexity[1].selection is 'shuffle'; expected one of first, random",
+        ),
+        ("evaluate", "--config.perplexity=[{'count': -3}]", "count is -3; expected at"),
+        (
+            "evaluate",
+            "--config.retrieval.haystack=nowhre",
+            "unknown documents 'nowhre'",
+        ),
+        (
+            "evaluate",
+            "--config.perplexity=[{}, {'documents': 'nowhre'}]",
+            "unknown documents 'nowhre'",
+        ),
+        (
+            "evaluate",
+            "--config.perplexity=[{}, {'documents': 'govreport', 'split': 'tset'}]",
+            "has no split 'tset'",
+        ),
         ("evaluate", "--config.leval.folder=nowhere", "is no folder"),
         ("evaluate", "--config.leval.folder=.", "no room for documents beside 512"),
         ("perplexity", "--convention=middle", "expected one of last, sliding, first"),
         ("perplexity", "--documents=govreport", "load_dataset"),
         ("perplexity", "--stride=99", "give 1 to 31"),
+        (
+            "perplexity",
+            "--config.maximum_tokens=100",
+            "maximum_tokens 100, which fill 101 tokens of a window of 'sliding', and "
+            "the longest length is 128: give maximum_tokens of at least 127",
+        ),
+        ("perplexity", "--config.minimum_tokens=0", "minimum_tokens is 0; expected at"),
+        (
+            "perplexity",
+            "--config.maximum_tokens=-100",
+            "maximum_tokens is -100; exp",
+        ),
+        ("perplexity", "--config.maximum_tokens=1", "maximum_tokens is 1; expected at"),
         ("perplexity", "--config.tokenizer=none.json", "none.json does not exist"),
         ("generate", "--template=alpaca", "is none of none, llama2, chatml"),
         ("generate", "--length=1", "at least 2 tokens of context"),

@@ -48,6 +48,15 @@ def test_a_folder_gives_back_exactly_its_documents(folder, tmp_path):
     assert corpus.name == "texts"
 
 
+def test_suffixes_are_read_in_capitals_too(tmp_path):
+    folder = write_txt(tmp_path / "mixed", TEXTS[:5], name="{}.TXT")
+    write_jsonl(folder / "more.jsonl", TEXTS[5:10])
+    write_jsonl(folder / "rest.JSONL", TEXTS[10:])
+    assert sorted(load_corpus(folder, tmp_path / "data").everything) == sorted(TEXTS)
+    single = load_corpus(folder / "0.TXT", tmp_path / "data", held_out_fraction=0.0)
+    assert list(single.everything) == TEXTS[:1]
+
+
 def test_text_survives_byte_for_byte(tmp_path):
     strange = ["line\r\nline\r\n", "\ufeffmark", "naïve — 字 🜂\n\n", "  spaces  "]
     folder = tmp_path / "strange"

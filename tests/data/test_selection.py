@@ -44,6 +44,8 @@ def test_the_checksum_is_of_the_chosen_texts():
         (8, 10, {}, "has 7 among 10"),
         (0, 10, {}, "at least 1 document"),
         (1, 10, {"how": "last"}, "expected one of first, random"),
+        (1, 10, {"maximum_tokens": 9}, "at least 10 tokens are asked for, cut to 9"),
+        (1, 10, {"maximum_tokens": -100}, "cut to -100"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(count, minimum, options, expected):

@@ -204,6 +204,33 @@ def test_a_protocol_that_cannot_be_run_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("convention", "most"), [("last", 8), ("sliding", 7)])
+def test_documents_cut_to_less_than_a_length_are_refused(
+    known, tmp_path, convention, most
+):
+    whole = dataclasses.replace(zeros(most, most), maximum_tokens=most)
+    (cell,) = measure(known[0], whole, [8], tmp_path / "a", convention=convention)[
+        "results"
+    ]
+    assert (cell["longest_read"], cell["shorter_documents"]) == (8, 0)
+    cut = dataclasses.replace(zeros(most - 1), maximum_tokens=most - 1)
+    with pytest.raises(ValueError, match=f"maximum_tokens of at least {most}, or"):
+        measure(known[0], cut, [4, 8], tmp_path / "b", convention=convention)
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("convention", "longest"), [("first", 7), ("sliding", 7), ("last", 6)]
+)
+def test_a_length_says_how_much_of_it_short_documents_fill(
+    known, tmp_path, convention, longest
+):
+    record = measure(known[0], zeros(6, 3, 5), [4, 8], tmp_path, convention=convention)
+    told = [(r["longest_read"], r["shorter_documents"]) for r in record["results"]]
+    # BOS and the tokens, and of "last" one of them is a target alone.
+    assert told == [(4, 1 if convention == "last" else 0), (longest, 3)]
+
+
 def test_a_real_model_is_scored_as_by_per_token(tmp_path):
     config = ModelConfig(
         vocab_size=13, num_layers=1, width=16, ff_width=24, num_heads=2,

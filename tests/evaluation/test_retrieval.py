@@ -11,7 +11,7 @@ from rope_lab.data.chat import TEMPLATES
 from rope_lab.data.tokenizers import ByteTokenizer, HuggingFaceTokenizer
 from rope_lab.evaluation import Row, answers, retrieval
 from rope_lab.evaluation.haystack import filler, hide
-from rope_lab.evaluation.retrieval import measure_retrieval, prompt_tokens
+from rope_lab.evaluation.retrieval import build_prompt, measure_retrieval
 from rope_lab.evaluation.retrieval_tasks import TASKS
 from rope_lab.evaluation.subject import Subject
 from rope_lab.model import Generated, ModelConfig, init_model
@@ -37,7 +37,7 @@ def bpe(tmp_path_factory):
         initial_alphabet=hf.pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    model.train_from_iterator([" ".join(filler().words)], trainer)
+    model.train_from_iterator([filler().text], trainer)
     path = tmp_path_factory.mktemp("bpe") / "tokenizer.json"
     model.save(str(path))
     return HuggingFaceTokenizer(path)
@@ -61,7 +61,7 @@ def test_a_sample_is_a_function_of_seed_and_number(task):
 def test_sentences_stand_in_the_text_in_their_order(task):
     for index in range(20):
         sample = task.sample(0, index)
-        text = hide(filler().take(900), sample.sentences, sample.depths)
+        text = hide(filler().take(4000), sample.sentences, sample.depths).text
         places = [text.index(sentence) for sentence in sample.sentences]
         assert places == sorted(places)
 
@@ -86,11 +86,72 @@ def test_keys_and_variables_of_a_sample_differ():
 
 
 def test_things_are_hidden_where_a_sentence_ends_nearest_to_the_depth():
-    words = ["One", "two.", "Three", "four", "five.", "Six", "seven.", "Eight."]
-    assert hide(words, ["X.", "Y."], [0.0, 1.0]) == f"X. {' '.join(words)} Y."
-    assert hide(words, ["X."], [0.6]).startswith("One two. Three four five. X. Six")
-    assert hide(["no", "end"], ["X."], [0.9]) == "no end X."
-    assert hide([], ["X.", "Y."], [0.4, 0.5]) == "X. Y."
+    text = "One two. Three four five. Six seven. Eight."
+    assert hide(text, ["X.", "Y."], [0.0, 1.0]) == (f"X. {text} Y.", (0.0, 1.0))
+    found = hide(text, ["X."], [0.6])
+    assert found.text.startswith("One two. Three four five. X. Six")
+    assert found.depths == (25 / 43,)
+    assert hide("", ["X.", "Y."], [0.4, 0.5]).text == "X. Y."
+
+
+@pytest.mark.parametrize("words", [["no", "end"], ["no,", "end"], ["sen.tence", "3.4"]])
+def test_without_an_end_of_a_sentence_near_the_depth_a_word_has_to_do(words):
+    text = " ".join(words * 50)
+    found = hide(text, ["X.", "Y."], [0.31, 0.9])
+    np.testing.assert_allclose(found.depths, [0.31, 0.9], atol=0.01)
+    before, rest = found.text.split(" X. ")
+    middle, after = rest.split(" Y. ")
+    assert f"{before} {middle} {after}" == text
+    assert before.split()[-1] in words and middle.split()[-1] in words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"I said so," he said, "and it is so." ' * 50,
+        "(It is so.) *Is it so?* [It is so!] »It is so.« " * 50,
+        "这是一个很长的文档。他说：“没有空格！”" * 200,
+    ],
+)
+def test_a_stop_may_stand_before_a_quote_and_need_no_blank(text):
+    text = filler("own", [text]).text
+    for depth in [n / 10 for n in range(11)]:
+        found = hide(text, ["X."], [depth])
+        assert found.depths[0] == pytest.approx(depth, abs=0.02)
+        before = found.text.partition("X.")[0].strip()
+        assert not before or before[-1] in '")*]«。”'
+
+
+def test_the_text_around_is_cut_between_words_where_there_are_words():
+    words = filler("own", ["one two  three\nfour"])
+    assert words.text == "one two three four"
+    assert [words.take(n) for n in (0, 2, 3, 6, 7, 12)] == [
+        "", "", "one", "one", "one two", "one two",
+    ]  # fmt: skip
+    assert words.take(27) == "one two three four one two"
+    single = filler("own", ["很" * 40])
+    assert single.take(30) == "很" * 30 and len(single.take(100)) == 100
+
+
+@pytest.mark.parametrize("length", [512, 2048])
+def test_text_without_blanks_fills_a_prompt_too(length):
+    subject = Subject(None, None, ByteTokenizer(), "", 64)
+    task, chinese = TASKS["passkey"], filler("cn", ["这是一个很长的中文文档" * 400])
+    built = build_prompt(subject, task, chinese, PLAIN, task.sample(0, 0), length)
+    assert length - 8 <= len(built.tokens) + task.new_tokens <= length
+
+
+def test_text_that_the_tokenizer_does_not_know_is_refused():
+    class Blind(ByteTokenizer):
+        """Makes one token of all that it does not know, as some do."""
+
+        def encode(self, text):
+            return super().encode(re.sub("很+", "?", text))
+
+    subject, task = Subject(None, None, Blind(), "", 64), TASKS["passkey"]
+    unknown = filler("cn", ["很" * 100_000])
+    with pytest.raises(ValueError, match="does not know the characters"):
+        build_prompt(subject, task, unknown, PLAIN, task.sample(0, 0), 512)
 
 
 @every_task
@@ -102,9 +163,9 @@ def test_prompts_have_the_length_asked_for_to_a_few_tokens(task, name, template,
     for length in (700, 1111, 4096):
         for index in (0, 5):
             sample = task.sample(1, index)
-            tokens = prompt_tokens(
+            tokens = build_prompt(
                 subject, task, filler(), TEMPLATES[template], sample, length
-            )
+            ).tokens
             assert length - 8 <= len(tokens) + task.new_tokens <= length
             assert tokens[0] == tokenizer.bos_id
             text = tokenizer.decode(tokens)
@@ -117,9 +178,10 @@ def test_a_needle_stands_at_its_depth_in_tokens(depth):
     task = TASKS["needle"]
     subject = Subject(None, None, ByteTokenizer(), "", 64)
     sample = task.sample(0, round(10 * depth))
-    tokens = prompt_tokens(subject, task, filler(), PLAIN, sample, 8000)
-    place = subject.tokenizer.decode(tokens).index(sample.sentences[0])
-    assert place / len(tokens) == pytest.approx(depth, abs=0.03)
+    built = build_prompt(subject, task, filler(), PLAIN, sample, 8000)
+    place = subject.tokenizer.decode(built.tokens).index(sample.sentences[0])
+    assert place / len(built.tokens) == pytest.approx(depth, abs=0.03)
+    assert built.notes["real_depth"] == pytest.approx(depth, abs=0.01)
 
 
 @every_task
@@ -166,6 +228,8 @@ def test_the_heat_map_shows_the_reach_of_the_reader(monkeypatch, tmp_path):
     )  # fmt: skip
     lengths, depths, grid_DL = score_grid(record)
     assert lengths == [1000, 4000] and depths == [n / 10 for n in range(11)]
+    for cell in record["results"]:
+        np.testing.assert_allclose(cell["real_depths"], cell["depths"], atol=0.05)
     np.testing.assert_array_equal(grid_DL[:, 0], 1)
     # Of 4,000 tokens the last 1,200 begin at a depth of about 0.7.
     np.testing.assert_array_equal(grid_DL[:, 1], [0] * 7 + [grid_DL[7, 1]] + [1] * 3)
@@ -206,6 +270,13 @@ def test_a_length_without_room_is_refused_before_anything_is_asked(tmp_path):
         measure_retrieval(
             subject, rope_row(), TASKS["variable_tracking"], [4000, 300], 2, tmp_path
         )
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_samples_are_refused(tmp_path):
+    subject = Subject(None, None, ByteTokenizer(), "reader", 64)
+    with pytest.raises(ValueError, match="0 samples per length are asked for"):
+        measure_retrieval(subject, rope_row(), TASKS["needle"], [900], 0, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

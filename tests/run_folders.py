@@ -65,6 +65,7 @@ def perplexity_record(folder, label, numbers, losses, lengths=(64,), **changed):
             "length": length, "loss": sum(losses) / len(losses), "loss_interval": None,
             "perplexity": 9.0, "perplexity_interval": [8.0, 10.0],
             "per_document_loss": losses,
+            "per_document_digest": [f"document {number}" for number in numbers],
             "by_position": {"edges": [0, 1, 64], "loss": [4.0, 3.0]},
         }
         for length in lengths

@@ -166,16 +166,19 @@ def of_record(record: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def _loss(record: Mapping[str, Any], one: Mapping[str, Any]) -> Cell:
-    """Documents are equal by their number in the same source, read in the same way."""
+    """Documents are equal by their tokens, read in the same way.
+
+    Earlier records do not have those, and are paired where all documents are equal.
+    """
     settings = {k: v for k, v in record["settings"].items() if k != "lengths"}
-    data = {k: v for k, v in record["data"].items() if k in ("name", "maximum_tokens")}
-    numbers = record["data"]["numbers"]
-    asked = [settings, data, record["tokenizer"], record["evaluation_version"]]
+    cut = record["data"].get("maximum_tokens")
+    asked = [settings, cut, record["tokenizer"], record["evaluation_version"]]
+    digests = one.get("per_document_digest")
     units = Units(
         np.asarray(one["per_document_loss"], np.float64),
-        tuple(numbers),
+        tuple(record["data"]["numbers"]),
         f"{asked} {record['data']['checksum']} {one['length']}",
-        tuple(f"{asked} {number}" for number in numbers),
+        digests and tuple(f"{asked} {digest}" for digest in digests),
     )
     curve = _curve(one["by_position"], "loss", 1.0)
     bounds = _bounds(one["loss_interval"], 1.0)

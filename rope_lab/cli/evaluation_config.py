@@ -60,7 +60,7 @@ class RetrievalSection:
     )
     count: int = 22  # samples per length; the needle goes through 11 depths
     haystack: str = "noise"  # or "held_out", or a path: the text around
-    template: str = "none"  # or "llama2", "chatml", or text with {prompt}
+    template: str = "none"  # or "llama2", "llama3", "chatml", or text with {prompt}
     seed: int = 0
 
     def __post_init__(self):
@@ -74,7 +74,7 @@ class LevalSection:
     folder: str | None = None  # with tpo.jsonl, quality.jsonl, ...; None: not run
     length: int | None = None  # tokens; None: the longest length
     new_tokens: int = 512
-    template: str = "llama2"  # or "chatml", "none", or text with {prompt}
+    template: str = "llama2"  # or "llama3", "chatml", "none", or text with {prompt}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ class GenerateConfig(CheckpointConfig):
 
     prompt: str | None = None  # None: read from standard input
     chat: bool = False  # each line is a turn, until the input ends
-    template: str = "none"  # or "llama2", "chatml", or text with {prompt}
+    template: str = "none"  # or "llama2", "llama3", "chatml", or text with {prompt}
     system: str = ""  # message before the first turn
     encoding: Any = None  # a logic, as a row of encodings; None: its own
     length: int | None = None  # tokens of the context; None: as long as it has to be

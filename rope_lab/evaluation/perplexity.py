@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,7 +116,8 @@ def measure_perplexity(
     Returns:
       The record, as written; ``results`` has an entry per length, see
       `perplexity_results`. Its ``shorter_documents`` do not fill the length and are
-      read whole; ``longest_read`` is what the longest document fills of it, in tokens.
+      read whole; ``longest_read`` is what the longest document fills of it, in tokens;
+      ``per_document_digest`` names the documents, for comparisons of runs.
 
     Raises:
       ValueError: a protocol that does not fit the lengths, or documents that are cut to
@@ -171,12 +173,18 @@ class _Item(NamedTuple):
 
 
 def _read(documents: Selection, protocol: Protocol, length: int, bos: bool) -> dict:
-    """How much of the length the documents fill."""
+    """Which documents, by their tokens, and how much of the length they fill."""
     filled = [protocol.filled(len(tokens), bos) for tokens in documents.tokens]
     return {
+        "per_document_digest": [_digest(tokens) for tokens in documents.tokens],
         "longest_read": min(length, max(filled)),
         "shorter_documents": sum(each < length for each in filled),
     }
+
+
+def _digest(tokens: np.ndarray) -> str:
+    """Names a document as it was read, whatever source it came from."""
+    return hashlib.sha256(np.asarray(tokens, "<i4").tobytes()).hexdigest()[:16]
 
 
 def _unit(length: int, document: int) -> str:

@@ -88,6 +88,19 @@ def test_perplexities_are_paired_on_the_documents_that_both_read(tmp_path):
     assert not [one for one in data["pairs"] if k in one[:2]]
 
 
+def test_documents_of_equal_numbers_in_sources_of_one_name_are_not_paired(tmp_path):
+    """Two folders called books, of which a record knows the name alone."""
+    for run, start in (("a", 4), ("b", 7)):
+        run_folders.perplexity_record(
+            tmp_path / run, "x", [start, start + 1, start + 2], [3.0, 2.0, 2.5]
+        )
+        (path,) = (tmp_path / run / "records").iterdir()
+        record = json.loads(path.read_text())
+        record["data"]["numbers"] = [0, 1, 2]
+        path.write_text(json.dumps(record))
+    assert not compared(tmp_path, tmp_path / "a", tmp_path / "b")["pairs"]
+
+
 def test_a_training_run_has_its_last_held_out_loss_and_its_curves(tmp_path):
     run_folders.trained(tmp_path / "base")
     (run,) = read_runs([tmp_path / "base"])

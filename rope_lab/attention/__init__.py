@@ -76,6 +76,12 @@ def attend(
     if context_axis is not None:
         given = query_positions, key_positions, segment_ids
         _check_context(context_axis, implementation, *given)
+    if not callable(logic):
+        raise ValueError(
+            f"attend needs a position logic or a function, got {logic!r}: make one by "
+            "position_logic(name, head_dim=...)"
+        )
+    q_BTHD, k_BSKD, v_BSKC = map(jnp.asarray, (q_BTHD, k_BSKD, v_BSKC))
     _check_shapes(q_BTHD, k_BSKD, v_BSKC)
     queries, keys = q_BTHD.shape[1], k_BSKD.shape[1]
     query_positions, key_positions = _positions(
@@ -84,7 +90,7 @@ def attend(
     segments = None
     if segment_ids is not None:
         segments = _segment_pair(segment_ids, q_BTHD.shape[0], queries, keys)
-    if queries == 0 or keys == 0:
+    if 0 in (q_BTHD.shape[0], queries, keys):
         shape = (*q_BTHD.shape[:3], v_BSKC.shape[-1])
         return jax.lax.full_like(q_BTHD, 0, shape=shape)
     if context_axis is not None:
@@ -261,16 +267,20 @@ def _positions(query_positions, key_positions, batch: int, queries: int, keys: i
 def _segment_pair(segment_ids: Segments, batch: int, queries: int, keys: int):
     """Segments of queries [1 or B, T] and of keys [1 or B, S]."""
     if isinstance(segment_ids, (tuple, list)):
-        query_segments, key_segments = segment_ids
+        query_segments, key_segments = map(jnp.asarray, segment_ids)
     else:
-        query_segments, key_segments = segment_ids[..., keys - queries :], segment_ids
+        key_segments = jnp.asarray(segment_ids)
+        query_segments = key_segments[..., keys - queries :]
+    for segments in (query_segments, key_segments):
+        if not jnp.issubdtype(segments.dtype, jnp.integer):
+            raise ValueError(f"segment_ids must be int32, got {segments.dtype}")
     shapes = [(queries, query_segments.shape), (keys, key_segments.shape)]
     if any(shape not in ((batch, n), (1, n)) for n, shape in shapes):
         raise ValueError(
             f"segment_ids of shapes {query_segments.shape} and {key_segments.shape} do "
             f"not fit: expected [{batch}, {queries}] and [{batch}, {keys}]"
         )
-    return jnp.asarray(query_segments), jnp.asarray(key_segments)
+    return query_segments, key_segments
 
 
 def _same_segment(queries_BT: jax.Array, keys_BS: jax.Array) -> jax.Array:

@@ -84,6 +84,7 @@ class HuggingFaceTokenizer:
     def __init__(
         self, path: Path, bos_id: int | None = None, content: bytes | None = None
     ):
+        self._path = path
         self.content = content = _read(path) if content is None else content
         try:
             self._model = hf.Tokenizer.from_buffer(content)
@@ -103,7 +104,14 @@ class HuggingFaceTokenizer:
 
     def encode(self, text: str) -> np.ndarray:
         # The fast call leaves out character offsets; it exists for batches alone.
-        (encoding,) = self._model.encode_batch_fast([text], add_special_tokens=False)
+        try:
+            (encoding,) = self._model.encode_batch_fast(
+                [text], add_special_tokens=False
+            )
+        except Exception as error:  # the library raises nothing narrower
+            raise ValueError(
+                f"tokenizer {self._path} cannot encode {text[:40]!r}...: {error}"
+            ) from None
         return np.asarray(encoding.ids, np.int32)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:

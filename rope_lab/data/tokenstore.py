@@ -69,6 +69,11 @@ def token_store(
                     tokens = np.concatenate([[tokenizer.bos_id], tokens])
                 file.write(tokens.astype(dtype).tobytes())
                 ends.append(ends[-1] + len(tokens))
+        if not ends[-1]:
+            raise ValueError(
+                f"the tokenizer makes no token of any of {len(ends) - 1} documents: it "
+                "does not know their characters, or normalizes all of them away"
+            )
         np.save(scratch / "offsets.npy", np.asarray(ends, np.int64))
         _checks(scratch, np.memmap(scratch / "tokens.bin", dtype, mode="r"))
 

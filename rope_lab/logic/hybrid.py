@@ -39,6 +39,10 @@ def hwfa(
       **window_options: of `position_logic`, for the window layers: base, resonance...
     """
     _require_layers("hwfa", num_layers, 2)
+    if "log_n" in window_options:
+        raise ValueError(
+            "hwfa scales the last layer by log n, and no other: leave log_n out"
+        )
     below = _windowed("hwfa", head_dim, window, window_options)
     above = position_logic(
         "nope", head_dim=head_dim, log_n="train", train_length=train_length

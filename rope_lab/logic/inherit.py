@@ -13,6 +13,7 @@ and stays behind.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 from rope_lab import rotary
 from rope_lab.logic.bands import PositionLogic
 from rope_lab.logic.catalogue import CATALOGUE
+from rope_lab.logic.hybrid import PATTERNS
 from rope_lab.logic.options import DEFAULT_BASE, SHARED_DEFAULTS
 
 Spec = dict[str, Any]
@@ -35,11 +37,15 @@ def completed(spec: Any, trained: PositionLogic | Sequence[PositionLogic]) -> An
     its train_length and log_n_minimum, where the model was trained under it
     (log_n="train") and the spec does not name log_n. log_n="off" leaves it out.
 
+    A pattern over layers gets base, layout and softmax scale, and the log n scaling of
+    the layers that see all keys, where it has that option; the rest it makes itself.
+
     Args:
       spec: {"name": ..., **options}, or a list of them; what it says is kept.
         Frequencies are carried over to piecewise encodings, which say nothing of them.
       trained: what the parameters were trained with, one for all layers or one each.
-        What differs between layers is carried over to none.
+        What differs between layers is carried over to none; layers that rotate nothing
+        have no say in base and layout.
 
     Raises:
       ValueError: a logic put together by hand, which says nothing of itself; or a spec
@@ -47,24 +53,52 @@ def completed(spec: Any, trained: PositionLogic | Sequence[PositionLogic]) -> An
     """
     if isinstance(spec, list):
         return [completed(one, trained) for one in spec]
-    entry = CATALOGUE.get(spec.get("name"))
-    if entry is None:  # a pattern over layers, or a name that is refused later
-        return spec
     logics = [trained] if isinstance(trained, PositionLogic) else list(trained)
-    open_: dict[str, Any] = {"sliding_window": None, "softmax_scale": None}
+    name = spec.get("name")
+    if name in PATTERNS:
+        return _completed_pattern(spec, logics)
+    entry = CATALOGUE.get(name)
+    if entry is None:  # which is refused later
+        return spec
+    found = _with_common(spec, logics, ["sliding_window", "softmax_scale"])
     if entry.rotates:
-        open_ |= {"base": DEFAULT_BASE, "layout": SHARED_DEFAULTS["layout"]}
-    found = dict(spec)
-    for key, default in open_.items():
-        value = _common(logics, key, default)
-        if value != default:
-            found.setdefault(key, value)
+        found = _with_common(found, _rotating(logics), ["base", "layout"])
     if "log_n" not in spec:
         found = _with_log_n(found, logics)
     takes = "frequencies" in entry.options and spec["name"] != _PLAIN
     if takes and not {"frequencies", "base"} & set(spec) and _scaled(logics):
         found.pop("base", None)
         found["frequencies"] = logics[0].bands[0].frequencies
+    return found
+
+
+def _completed_pattern(spec: Spec, logics: list[PositionLogic]) -> Spec:
+    shared = ["base", "layout", "softmax_scale"]
+    found = _with_common(spec, _rotating(logics), shared)
+    full = [one for one in logics if _records(one, "sliding_window", None) is None]
+    takes = "log_n" in inspect.signature(PATTERNS[spec["name"]]).parameters
+    return _with_log_n(found, full) if takes and full and "log_n" not in spec else found
+
+
+def _rotating(logics: list[PositionLogic]) -> list[PositionLogic]:
+    """Those of which base and layout mean something; all, if there is none."""
+    records = [one.record.value for one in logics]
+    found = [
+        one
+        for one, record in zip(logics, records, strict=True)
+        if record is None or CATALOGUE[record.name].rotates
+    ]
+    return found or logics
+
+
+def _with_common(spec: Spec, logics: list[PositionLogic], keys: list[str]) -> Spec:
+    """The spec with options it leaves open, where all logics have the same."""
+    found = dict(spec)
+    for key in keys:
+        default = DEFAULT_BASE if key == "base" else SHARED_DEFAULTS[key]
+        value = _common(logics, key, default)
+        if value != default:
+            found.setdefault(key, value)
     return found
 
 

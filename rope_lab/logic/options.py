@@ -50,6 +50,9 @@ def check_shared(
         raise ValueError(
             f"layout must be 'half' or 'interleaved', got {shared['layout']!r}"
         )
+    for key in ("sliding_window", "train_length", "log_n_minimum"):
+        if shared[key] is not None or SHARED_DEFAULTS[key] is not None:
+            require_whole(name, key, shared[key])
     if log_n == "off" and shared["log_n_minimum"] != 1:
         raise ValueError("log_n_minimum means nothing with log_n='off'")
     if log_n != "off" and (train_length is None or train_length < 2):
@@ -63,9 +66,6 @@ def check_shared(
                 raise ValueError(f"{name} rotates nothing: {key} means nothing here")
         if base != DEFAULT_BASE:
             raise ValueError(f"{name} rotates nothing: base means nothing here")
-    for key in ("sliding_window", "train_length", "log_n_minimum"):
-        if shared[key] is not None:
-            require_whole(name, key, shared[key])
 
 
 def target_scale(name: str, scale, train_length, length) -> float:

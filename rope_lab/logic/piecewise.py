@@ -56,6 +56,7 @@ def leaky_rerope(
             "both or neither"
         )
     if length is not None:
+        length = require_whole(setting.name, "length", length)
         farthest = window + (length - 1 - window) / step
         if farthest > train_length:
             raise ValueError(

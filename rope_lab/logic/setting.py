@@ -28,6 +28,12 @@ class Setting:
         """The user's frequencies in place of RoPE's own, or RoPE's own."""
         if frequencies is None:
             return self.finish(rotary.rope(self.head_dim, self.base))
+        if not isinstance(frequencies, Frequencies):
+            raise ValueError(
+                f"{self.name}: frequencies must be a rope_lab.rotary.Frequencies, as "
+                "the functions of rotary return, got "
+                f"{type(frequencies).__name__}; a config cannot spell one"
+            )
         if self.base != DEFAULT_BASE:
             raise ValueError(
                 f"{self.name}: base={self.base} means nothing beside frequencies=; "

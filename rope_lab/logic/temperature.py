@@ -17,7 +17,8 @@ class Temperature:
       softmax_scale: None is 1/sqrt(head_dim).
       log_n: "off"; "train", the factor log(n)/log(L) in training and test alike
         (kexue.fm 8823); "test", max(1, that), for models trained without it (the
-        dagger of kexue.fm 9708). n = position + 1, the number of visible keys.
+        dagger of kexue.fm 9708). n = position + 1, the number of keys up to the
+        query, those that a sliding window hides included.
       train_length: L, tokens; None with log_n "off".
       log_n_minimum: n is at least this (bert4keras: 16).
     """

@@ -296,7 +296,8 @@ def p_rope(
     """p-RoPE and HoPE: keep fast planes of the full grid, let the others rest.
 
     Args:
-      fraction: keep the fastest floor(fraction * P) planes (arXiv 2410.06205).
+      fraction: keep the fastest floor(fraction * P) planes (arXiv 2410.06205), of the
+        floating-point product, as transformers does.
       train_length: or keep those with wavelength <= L, tokens (HoPE, arXiv 2410.21216).
         Exactly one of the two.
     """

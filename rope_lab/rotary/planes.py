@@ -105,7 +105,8 @@ def _checked(name: str, value: Number, above: float) -> Number:
         return value
     if isinstance(value, jax.Array):  # to compare it would be traced under jit
         value = np.asarray(value)
-    if isinstance(value, str) or not above < value < math.inf:
+    number = isinstance(value, int | float | np.number | np.ndarray)
+    if not number or isinstance(value, bool) or not above < value < math.inf:
         wanted = "a number above 0" if above == 0 else "a finite number"
         raise ValueError(f"{name} must be {wanted}, got {value!r}")
     return np.float64(value)

@@ -137,6 +137,16 @@ def shape_changes():
             {"segment_ids": np.ones((B, S - 1), np.int32)},
             "segment",
         ),
+        "segments that are floats": (
+            (q, k, v),
+            {"segment_ids": np.ones((B, S), np.float32)},
+            "segment_ids must be int32, got float32",
+        ),
+        "rows of segments in place of a pair": (
+            (q, k, v),
+            {"segment_ids": [[1] * S, [1] * S]},
+            "segment_ids of shapes",
+        ),
         "more queries than keys by default": (
             (k, k[:, :T], v[:, :T]),
             {},
@@ -158,6 +168,18 @@ def test_shapes_that_cannot_be_meant_raise(rope, case):
         attend(*arrays, rope, **options)
 
 
+def test_a_name_in_place_of_a_logic_raises():
+    with pytest.raises(ValueError, match="got 'rope'.*position_logic"):
+        attend(*tensors(), "rope")
+
+
+def test_arrays_of_numpy_beside_traced_ones_are_taken(rope):
+    """Tiles are cut out of all three at traced places."""
+    q, k, v = tensors()
+    found = jax.jit(lambda q: attend(q, k, v, rope, implementation="tiled"))(q)
+    np.testing.assert_allclose(found, attend(q, k, v, rope), atol=1e-6)
+
+
 def test_vectors_of_another_width_than_the_logic_raise(rope):
     q, k, v = tensors()
     with pytest.raises(ValueError, match="head_dim|8"):
@@ -172,3 +194,5 @@ def test_no_queries_give_nothing_and_no_keys_give_zeros(rope, implementation):
     none = {"query_positions": np.arange(T), "implementation": implementation}
     found = attend(q, k[:, :0], v[:, :0], rope, **none)
     np.testing.assert_array_equal(found, np.zeros((B, T, H, C)))
+    found = attend(q[:0], k[:0], v[:0], rope, implementation=implementation)
+    assert found.shape == (0, T, H, C)

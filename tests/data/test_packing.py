@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers as hf
 
 from rope_lab.data import PackedSequences, load_corpus, load_tokenizer
 
@@ -56,6 +57,14 @@ def segments_of(sequence):
 def digest(sequence):
     parts = b"".join(sequence[key].tobytes() for key in sorted(sequence))
     return hashlib.sha256(parts).hexdigest()
+
+
+def test_a_tokenizer_that_makes_nothing_of_the_text_is_named(corpus, tmp_path):
+    model = hf.Tokenizer(hf.models.BPE({"é": 0}, []))
+    model.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_tokenizer(tmp_path / "tokenizer.json")
+    with pytest.raises(ValueError, match="makes no token of any of 12 documents"):
+        PackedSequences(corpus, tokenizer, "train", 0, LENGTH)
 
 
 def test_a_sequence_has_the_promised_arrays(corpus):

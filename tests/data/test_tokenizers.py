@@ -153,3 +153,10 @@ def test_sentencepiece_missing_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     with pytest.raises(ValueError, match=r"rope-lab\[hf\]"):
         load_tokenizer(tmp_path / "m.model")
+
+
+def test_a_text_the_tokenizer_cannot_encode_is_named_with_it(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    hf.Tokenizer(hf.models.WordLevel({"a": 0}, unk_token="?")).save(str(path))
+    with pytest.raises(ValueError, match="tokenizer.json cannot encode 'b'"):
+        load_tokenizer(path).encode("b")

@@ -357,6 +357,20 @@ def test_a_traced_step_of_frequencies_is_exact_at_long_positions():
             "truncate",
         ),
         ("leaky_rerope", {"window": 4, "step": 2, "length": 40}, "train_length"),
+        ("rope", {"log_n": "train", "train_length": "trained"}, "needs train_length"),
+        (
+            "rope",
+            {"log_n": "test", "train_length": 8, "log_n_minimum": None},
+            "needs log_n_minimum",
+        ),
+        (
+            "leaky_rerope",
+            {"window": 4, "step": 2, "train_length": 32, "length": "trained"},
+            "needs length",
+        ),
+        ("rope", {"frequencies": [0.5] * 4}, "rotary.Frequencies.*list"),
+        ("rope", {"base": None}, "base must be a number"),
+        ("interpolated", {"scale": True}, "scale must be a number"),
         # p_rope takes exactly one of the two; without log n nothing reads the length.
         ("p_rope", {"fraction": 0.5, "train_length": 64}, "fraction"),
     ],

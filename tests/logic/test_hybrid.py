@@ -74,6 +74,10 @@ def test_one_more_token_of_the_largest_window_would_be_too_much(layers, share, l
             lambda: hwfa(4, head_dim=8, window=3, train_length=9, sliding_window=2),
             "leave sliding_window out",
         ),
+        (
+            lambda: hwfa(4, head_dim=8, window=3, train_length=9, log_n="train"),
+            "leave log_n out",
+        ),
         (lambda: hwfa2(4, head_dim=8, window=3, full_layers=3), "1 or 2 .*=3"),
         (lambda: hwfa2(2, head_dim=8, window=3, full_layers=2), "3 layers, got 2"),
         (

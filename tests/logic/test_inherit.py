@@ -5,6 +5,7 @@ import pytest
 
 from rope_lab import position_logic
 from rope_lab.logic import PositionLogic
+from rope_lab.logic.hybrid import hwfa, hwfa2
 from rope_lab.logic.inherit import completed
 from rope_lab.logic.temperature import Temperature
 
@@ -27,7 +28,7 @@ def logic(name="rope", **options):
         ({"sliding_window": 8}, {"name": "rope", "sliding_window": 4}, {}),
         ({"layout": "interleaved"}, {"name": "rope"}, {"layout": "interleaved"}),
         ({"base": 5e5}, {"name": "rerope", "window": 4}, {"base": 5e5}),
-        ({"base": 5e5}, {"name": "hwfa", "window": 4}, {}),
+        ({"base": 5e5}, {"name": "hwfa", "window": 4}, {"base": 5e5}),
         ({"softmax_scale": 1.0}, {"name": "nope"}, {"softmax_scale": 1.0}),
         ({"softmax_scale": 1.0}, {"name": "nope", "softmax_scale": 2.0}, {}),
         (
@@ -97,3 +98,21 @@ def test_another_train_length_has_to_say_what_log_n_is_measured_against():
         completed(spec, logic(**LOG_N))
     said = spec | {"log_n": "train"}
     assert completed(said, logic(**LOG_N)) == said
+
+
+def test_a_pattern_keeps_base_and_the_log_n_of_layers_that_see_all_keys():
+    options = {"window": 8, "base": 5e5, **LOG_N}
+    trained = hwfa2(4, head_dim=D, **options)
+    spec = {"name": "hwfa2", "window": 8, "rerope_window": 8}
+    assert completed(spec, trained) == spec | options
+    assert completed(spec, logic(base=5e5)) == spec | {"base": 5e5}
+    own = spec | {"base": 100.0, "log_n": "off"}
+    assert completed(own, trained) == own
+    # hwfa makes its log n itself.
+    spec = {"name": "hwfa", "window": 8, "train_length": 64}
+    assert completed(spec, trained) == spec | {"base": 5e5}
+
+
+def test_layers_that_rotate_nothing_have_no_say_in_the_base():
+    trained = hwfa(2, head_dim=D, window=8, train_length=64, base=5e5)
+    assert completed({"name": "rope"}, trained) == {"name": "rope", "base": 5e5}

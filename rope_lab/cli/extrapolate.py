@@ -177,7 +177,19 @@ def split_row(row: Any) -> tuple[str, str, Any]:
     if row["label"] == TRUNCATED:
         raise ValueError(f"the row {TRUNCATED!r} is always there; rename the encoding")
     spec = {key: row[key] for key in row if key not in ("label", "model")}
-    return row["label"], row.get("model", PRETRAINED), spec.get("layers", spec)
+    if "layers" in spec:
+        spec = _layers(row["label"], spec)
+    return row["label"], row.get("model", PRETRAINED), spec
+
+
+def _layers(label: str, spec: dict[str, Any]) -> Any:
+    beside = [key for key in spec if key != "layers"]
+    if beside:
+        raise ValueError(
+            f"encoding {label!r} has layers and beside them {', '.join(beside)}, which "
+            "nothing reads there: write it into each spec of layers"
+        )
+    return spec["layers"]
 
 
 def build_encoding(

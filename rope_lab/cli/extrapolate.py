@@ -13,12 +13,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rope_lab.cli import record
-from rope_lab.cli.checkpoints import Loaded, load_checkpoint
+from rope_lab.cli.checkpoints import Loaded, Planned, load_checkpoint
 from rope_lab.cli.config import PRETRAINED, ExtrapolateConfig
 from rope_lab.cli.extrapolate_page import write_page
 from rope_lab.cli.specs import resolve
@@ -55,9 +55,8 @@ def extrapolate(config: ExtrapolateConfig, workdir: str | Path) -> dict[str, Any
     """
     models = _load_models(config)
     first = models[PRETRAINED]
-    check_encodings(config, first.model_config, first.train_length)
+    check_encodings(config, models)
     rows = _rows(config, models)
-    _check_learned(rows, models, config.lengths)
     windows = _windows(config, first)
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -118,37 +117,39 @@ def _load_models(config: ExtrapolateConfig) -> dict[str, Loaded]:
 
 
 def check_encodings(
-    config: ExtrapolateConfig, model_config: ModelConfig, train_length: int
+    config: ExtrapolateConfig, models: Mapping[str, Loaded | Planned]
 ) -> None:
-    """Build every row's logic at every length, and check the models that rows name.
+    """Build every row's logic at every length as the model it names would have it.
 
     Raises:
-      ValueError: names the row and says what is wrong with it.
+      ValueError: names the row and says what is wrong with it: no such model or logic,
+        or one that learns what its model has no parameters for, or not what.
     """
+    first = models[PRETRAINED]
     for row in config.encodings:
-        label, model, _ = split_row(row)
-        if model not in config.models:
+        label, name, _ = split_row(row)
+        if name not in models:
             raise ValueError(
-                f"encoding {label!r} asks for model {model!r}; there are "
-                f"{sorted(config.models)}"
+                f"encoding {label!r} asks for model {name!r}; there are "
+                f"{sorted(models)}"
             )
         for length in config.lengths:
-            build_encoding(row, model_config, train_length, length)
+            logic = build_encoding(
+                row,
+                first.model_config,
+                first.train_length,
+                length,
+                models[name].completed,
+            )
+            check_learned(logic, models[name], f"encoding {label!r} on model {name!r}")
 
 
-def _check_learned(rows: list[Row], models: dict[str, Loaded], lengths) -> None:
+def check_learned(logic: Any, model: Loaded | Planned, where: str) -> None:
     """Refuses a logic that learns what its model has no parameters for, or not what."""
-    for row in rows:
-        model = models[row.model]
-        for length in lengths:
-            try:
-                with_learned(
-                    row.logic_for(length), model.params, model.model_config.num_layers
-                )
-            except ValueError as error:
-                raise ValueError(
-                    f"encoding {row.label!r} on model {row.model!r}: {error}"
-                ) from None
+    try:
+        with_learned(logic, model.params, model.model_config.num_layers)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _rows(config: ExtrapolateConfig, models: dict[str, Loaded]) -> list[Row]:
@@ -197,16 +198,16 @@ def build_encoding(
     model_config: ModelConfig,
     train_length: int,
     length: int,
-    complete: Callable[[Any], Any] | None = None,
+    complete: Callable[[Any], Any],
 ) -> Any:
     """The logic of a row at a length; a ValueError names the row.
 
-    complete: `Loaded.completed` of the model it is measured on, where there is one yet.
+    complete: `completed` of the model it is measured on, loaded or planned.
     """
     label, _, spec = split_row(row)
     try:
         spec = resolve(spec, train_length, length)
-        return build_logic(complete(spec) if complete else spec, model_config)
+        return build_logic(complete(spec), model_config)
     except ValueError as error:
         raise ValueError(f"encoding {label!r} at length {length}: {error}") from None
 

@@ -185,18 +185,30 @@ def test_a_wrong_encoding_stops_the_demo_before_it_trains(
     assert not (tmp_path / "demo" / "pretrain").exists()
 
 
+@pytest.mark.parametrize(
+    ("logic", "expected"),
+    [
+        ({"name": "yran"}, "did you mean 'yarn'"),
+        ({"name": "t5", "num_heads": 2}, "config.finetune['YaRN']: the logic learns"),
+        (
+            {"name": "rope", "log_n": "train", "train_length": 99},
+            "encoding 'RoPE' at length 32: rope has train_length 16",
+        ),
+    ],
+)
 def test_a_wrong_fine_tuning_logic_stops_the_demo_before_it_trains(
-    settings, write_config, tmp_path, capsys
+    settings, write_config, tmp_path, capsys, logic, expected
 ):
+    row = {"label": "RoPE", "model": "YaRN", "name": "rope", "train_length": 16}
     values = {
         "pretrain": settings,
-        "finetune": {"YaRN": {**settings, "logic": {"name": "yran"}}},
-        "extrapolate": {"lengths": [32], "encodings": []},
+        "finetune": {"YaRN": {**settings, "logic": logic}},
+        "extrapolate": {"lengths": [32], "encodings": [row]},
     }
     del values["finetune"]["YaRN"]["model"]
     with pytest.raises(SystemExit):
         run("demo", write_config(values), tmp_path / "demo")
-    assert "did you mean 'yarn'" in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
     assert not (tmp_path / "demo" / "pretrain").exists()
 
 

@@ -40,6 +40,7 @@ from rope_lab.evaluation import (
 )
 from rope_lab.evaluation.results import FAR_REPEATED, NATURAL, REPEATED
 from rope_lab.model import ModelConfig, build_logic, count_parameters
+from rope_lab.model.config import COMPUTED
 from rope_lab.model.learned import with_learned
 from rope_lab.training.progress import format_seconds
 
@@ -51,7 +52,8 @@ def extrapolate(config: ExtrapolateConfig, workdir: str | Path) -> dict[str, Any
 
     The row "truncated" is always there: the pretrained model under its own logic, in
     windows of the training length. Every row is built before the first is measured, so
-    that a wrong option ends the run at once.
+    that a wrong option ends the run at once. Models may have been trained in several
+    dtypes: all are measured as the pretrained one is computed.
     """
     models = _load_models(config)
     first = models[PRETRAINED]
@@ -100,10 +102,11 @@ def _load_models(config: ExtrapolateConfig) -> dict[str, Loaded]:
     }
     first = models[PRETRAINED]
     for label, model in models.items():
-        if model.model_config != first.model_config:
+        if not model.model_config.same_parameters(first.model_config):
             raise ValueError(
                 f"model {label!r} is {model.model_config}, but {PRETRAINED!r} is "
-                f"{first.model_config}: one table compares one architecture"
+                f"{first.model_config}: one table compares one architecture, and "
+                f"only {', '.join(COMPUTED)} may differ"
             )
         # An imported model names a tokenizer alone.
         own = {key: model.meta["data"].get(key) for key in first.meta["data"]}

@@ -235,6 +235,45 @@ def test_fine_tuning_starts_from_the_checkpoint_and_records_its_encoding(
     assert tuned.logic().to_dict()["options"]["train_length"] == 16
 
 
+@pytest.fixture
+def tuned(settings, write_config, tmp_path):
+    """Changes of a model and of its data -> config of `extrapolate` with both."""
+    run("pretrain", write_config(settings), tmp_path / "base")
+
+    def make(model=None, data=None):
+        tuning = {
+            "checkpoint": str(tmp_path / "base"),
+            "logic": {"name": "rope"},
+            "model": model or {},
+            "data": settings["data"] | (data or {}),
+            "training": {**settings["training"], "num_steps": 1},
+            "validation": {"every": 1, "num_windows": 2},
+        }
+        run("finetune", write_config(tuning, "tune"), tmp_path / "tuned")
+        return {
+            "models": {
+                "pretrained": str(tmp_path / "base"),
+                "tuned": str(tmp_path / "tuned"),
+            },
+            "encodings": [{"label": "tuned", "model": "tuned", "name": "rope"}],
+            "lengths": [16],
+            "num_windows": 2,
+            "num_repeated_windows": 0,
+            "data_dir": settings["data"]["data_dir"],
+        }
+
+    return make
+
+
+def test_models_tuned_in_another_dtype_or_with_other_memory_share_a_table(
+    tuned, write_config, tmp_path
+):
+    values = tuned(model={"remat": "full", "dtype": "bfloat16"})
+    run("extrapolate", write_config(values), tmp_path / "far")
+    rows = json.loads((tmp_path / "far" / "results.json").read_text())["rows"]
+    assert [row["label"] for row in rows] == ["truncated", "tuned"]
+
+
 def test_pretrain_killed_at_any_moment_ends_with_the_same_bits(
     settings, write_config, tmp_path
 ):

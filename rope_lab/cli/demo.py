@@ -22,7 +22,12 @@ from rope_lab.cli.config import (
     FinetuneConfig,
     read,
 )
-from rope_lab.cli.extrapolate import check_encodings, check_learned, extrapolate
+from rope_lab.cli.extrapolate import (
+    check_encodings,
+    check_learned,
+    check_text,
+    extrapolate,
+)
 from rope_lab.cli.figures import draw_figures
 from rope_lab.cli.finetune import finetune
 from rope_lab.cli.pretrain import pretrain
@@ -108,6 +113,7 @@ def _check_logics(
         check_learned(own, first, f"config.finetune[{label!r}]")
         models[label] = dataclasses.replace(first, own=own)
     check_encodings(measuring, models)
+    check_text(measuring, dataclasses.asdict(config.pretrain.data))
 
 
 def _describe_run(config: DemoConfig, workdir: Path) -> dict[str, Any]:

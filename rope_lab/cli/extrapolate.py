@@ -147,6 +147,26 @@ def check_encodings(
             check_learned(logic, models[name], f"encoding {label!r} on model {name!r}")
 
 
+def check_text(config: ExtrapolateConfig, data: Mapping[str, Any]) -> None:
+    """Refuses to measure on held-out documents where there are none.
+
+    data: the section of the config that the model is trained with.
+    """
+    if config.documents is not None:
+        return
+    if "corpus" not in data:
+        raise ValueError(
+            f"the checkpoint {PRETRAINED!r} was imported and names no corpus: give "
+            "documents, a folder or file of texts"
+        )
+    if data["held_out_fraction"] == 0:
+        raise ValueError(
+            f"corpus {data['corpus']!r} is trained on whole (data.held_out_fraction is "
+            "0), so there is nothing held out to measure on: give documents, a folder "
+            "or file of other texts"
+        )
+
+
 def check_learned(logic: Any, model: Loaded | Planned, where: str) -> None:
     """Refuses a logic that learns what its model has no parameters for, or not what."""
     try:
@@ -244,11 +264,7 @@ def _text(config: ExtrapolateConfig, first: Loaded) -> tuple[Corpus, Tokenizer, 
     """What is measured on: a corpus, its tokenizer, and the split to read."""
     data, trained = first.meta["config"]["data"], first.meta["data"]
     own = None
-    if config.documents is None and "corpus" not in data:
-        raise ValueError(
-            f"the checkpoint {PRETRAINED!r} was imported and names no corpus: give "
-            "documents, a folder or file of texts"
-        )
+    check_text(config, data)
     if config.documents is None or data["tokenizer"].startswith("bpe:"):
         own = load_corpus(data["corpus"], config.data_dir, data["held_out_fraction"])
         if own.split_checksum("train") != trained["corpus"]:

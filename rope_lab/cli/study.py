@@ -26,7 +26,7 @@ from rope_lab.cli.config import (
     TrainedConfig,
     read,
 )
-from rope_lab.cli.extrapolate import check_encodings, extrapolate
+from rope_lab.cli.extrapolate import check_encodings, check_text, extrapolate
 from rope_lab.cli.pretrain import pretrain
 from rope_lab.cli.run_folder import first_commit
 from rope_lab.cli.sittings import Kept, kept_models, load_page
@@ -132,6 +132,7 @@ def _check(models: list[_Model]) -> None:
         if twice:
             raise ValueError(f"two models or rows are called {twice[0]!r}")
     for model in models:
+        check_text(model.measuring, dataclasses.asdict(model.training.data))
         try:
             own = planned(model.training)
         except ValueError as error:

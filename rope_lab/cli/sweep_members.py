@@ -39,7 +39,7 @@ from rope_lab.training import (
     make_optimizer,
     make_train_step,
 )
-from rope_lab.training.members import Member, member_state, train_members
+from rope_lab.training.members import Evaluate, Member, member_state, train_members
 from rope_lab.training.sweep import (
     init_members,
     make_member_step,
@@ -153,7 +153,9 @@ def _member(
     )
 
 
-def _evaluation(group: Group, graphdef: Any, logic: Any):
+def _evaluation(group: Group, graphdef: Any, logic: Any) -> Evaluate | None:
+    if not group.first.validation.num_windows:
+        return None
     tokens_NS = validation_windows(group.sources[0], group.first.validation)
 
     def evaluate(state) -> list[dict[str, float]]:

@@ -168,6 +168,37 @@ def test_training_on_short_documents_is_validated_on_packed_windows(
     assert 0 < loss < 2 * np.log(256)
 
 
+def test_a_single_document_is_trained_on_without_validation(
+    settings, write_config, tmp_path, capsys
+):
+    file = tmp_path / "one.txt"
+    file.write_text("The people of the union. " * 40)
+    settings["data"] |= {"corpus": str(file), "held_out_fraction": 0.0}
+    config, base = write_config(settings), tmp_path / "base"
+    with pytest.raises(SystemExit):
+        run("pretrain", config, base)
+    assert "validation by validation.num_windows=0" in capsys.readouterr().err
+    settings["validation"] = {"num_windows": 0}
+    settings["training"]["keep_best"] = 1
+    with pytest.raises(SystemExit):
+        run("pretrain", write_config(settings), base)
+    assert "config.training.keep_best is 1" in capsys.readouterr().err
+    settings["training"]["keep_best"] = 0
+    assert not base.exists()
+    run("pretrain", write_config(settings), base)
+    assert "eval/" not in (base / "metrics.jsonl").read_text()
+    assert load_checkpoint(base).meta["step"] == 6
+    values = {
+        "models": {"pretrained": str(base)},
+        "encodings": [],
+        "lengths": [16],
+        "data_dir": settings["data"]["data_dir"],
+    }
+    with pytest.raises(SystemExit):
+        run("extrapolate", write_config(values), tmp_path / "far")
+    assert "nothing held out to measure on: give doc" in capsys.readouterr().err
+
+
 def test_a_wrong_encoding_stops_the_demo_before_it_trains(
     settings, write_config, tmp_path, capsys
 ):

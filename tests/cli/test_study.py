@@ -203,6 +203,17 @@ def test_other_trainings_give_a_row_its_spread(values, write_config, tmp_path):
         write_page(tmp_path / "second" / "page", second, again=[first])
 
 
+def test_a_study_without_held_out_text_ends_before_it_trains(
+    values, write_config, tmp_path, capsys
+):
+    values["data"]["held_out_fraction"] = 0.0
+    values["validation"] = {"num_windows": 0}
+    with pytest.raises(SystemExit):
+        run(write_config(values), tmp_path / "study")
+    assert "nothing held out to measure on" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
 @pytest.mark.parametrize("option", ["earlier", "other_size", "again"])
 def test_the_other_results_must_be_of_a_study(
     values, write_config, tmp_path, capsys, option

@@ -98,6 +98,19 @@ def test_cells_side_by_side_are_validated_on_packed_windows_as_those_alone(
         train_group(tmp_path / "few", names)
 
 
+def test_cells_of_a_corpus_held_in_whole_are_not_validated(settings, tmp_path):
+    settings["data"]["held_out_fraction"] = 0.0
+    settings["validation"]["num_windows"] = 0
+    config = read(SweepConfig, settings | {"grid": "seed=[0,1]"})
+    base = read(PretrainConfig, settings)
+    cells = make_cells(base, config.grid)
+    _prepare(tmp_path, base, cells)
+    assert train_group(tmp_path, [cell.name for cell in cells]) == {}
+    results = sweep(config, tmp_path)
+    assert [row["held_out_loss"] for row in results["cells"]] == [None, None]
+    assert "| seed-0 | " in (tmp_path / "table.md").read_text()
+
+
 def command(config, workdir, *options):
     start = [sys.executable, "-m", "rope_lab.cli.main", "sweep"]
     return [*start, f"--config={config}", f"--workdir={workdir}", *options]

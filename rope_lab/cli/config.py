@@ -155,7 +155,8 @@ class ExtrapolateConfig:
     packed: bool = False  # windows of short documents packed, not from inside long ones
     num_windows: int = 32  # per length, of different documents first
     num_repeated_windows: int = 16  # of one passage repeated; 0 measures none
-    repeat_length: int | None = None  # tokens of that passage; None: half the train one
+    # tokens of that passage; None: half the training length, where so many fit
+    repeat_length: int | None = None
     far_repeat_length: int | None = None  # as many windows of a longer passage repeated
     seed: int = 0  # of the windows
     data_dir: str | None = None  # None: $ROPE_LAB_DATA, else ~/.cache/rope_lab

@@ -239,25 +239,38 @@ def _windows(
     config: ExtrapolateConfig, first: Loaded
 ) -> dict[int, dict[str, EvaluationWindows]]:
     shared = _text(config, first)
-    repeat, far = config.repeat_length, config.far_repeat_length
-    if repeat is None:
-        repeat = first.train_length // 2
     windows: dict[int, dict[str, EvaluationWindows]] = {}
     for length in config.lengths:
         count, cut = config.num_windows, evaluation_windows
         if config.packed:  # the same tokens at every length
             count, cut = count * max(config.lengths) // length, packed_windows
         windows[length] = {NATURAL: cut(*shared, length, count, config.seed)}
-        if not config.num_repeated_windows:
-            continue
-        passages = {REPEATED: repeat}
-        if far is not None and 2 * far <= length:  # at least two copies
-            passages[FAR_REPEATED] = far
+        passages = repeated_passages(config, first.train_length, length)
         for kind, passage in passages.items():
             windows[length][kind] = evaluation_windows(
                 *shared, length, config.num_repeated_windows, config.seed, passage
             )
     return windows
+
+
+def repeated_passages(
+    config: ExtrapolateConfig, train_length: int, length: int
+) -> dict[str, int]:
+    """Kind of repeated text -> tokens of its passage, of what is measured at a length.
+
+    A passage that the config names has to fit; one that it leaves open is left out
+    where it does not, and so is the far one where it would not come twice.
+    """
+    if not config.num_repeated_windows:
+        return {}
+    passages, far = {}, config.far_repeat_length
+    if config.repeat_length is not None:
+        passages[REPEATED] = config.repeat_length
+    elif train_length // 2 <= length:
+        passages[REPEATED] = train_length // 2
+    if far is not None and 2 * far <= length:
+        passages[FAR_REPEATED] = far
+    return passages
 
 
 def _text(config: ExtrapolateConfig, first: Loaded) -> tuple[Corpus, Tokenizer, str]:

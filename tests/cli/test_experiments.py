@@ -146,6 +146,32 @@ def test_a_checkpoint_is_measured_on_other_documents_packed(
     assert page.count("[no interval: one document]") >= len(results["rows"])
 
 
+def test_a_passage_nobody_named_is_left_out_where_it_does_not_fit(
+    settings, write_config, tmp_path, capsys
+):
+    run("pretrain", write_config(settings), tmp_path / "base")
+    values = {
+        "models": {"pretrained": str(tmp_path / "base")},
+        "lengths": [4, 16],  # half the training length is 8
+        "encodings": [],
+        "num_windows": 2,
+        "num_repeated_windows": 2,
+        "page": str(tmp_path / "page"),
+        "data_dir": settings["data"]["data_dir"],
+    }
+    run("extrapolate", write_config(values), tmp_path / "far")
+    results = json.loads((tmp_path / "far" / "results.json").read_text())
+    found = {length: set(kinds) for length, kinds in results["targets"].items()}
+    assert found == {"4": {"natural"}, "16": {"natural", "repeated"}}
+    page = (tmp_path / "page" / "README.md").read_text()
+    told = page.partition("## One passage repeated")[2]
+    assert "| row | 16 |" in told
+    values["repeat_length"] = 8
+    with pytest.raises(SystemExit):
+        run("extrapolate", write_config(values), tmp_path / "named")
+    assert "repeat_length is 8 tokens" in capsys.readouterr().err
+
+
 def test_training_on_short_documents_is_validated_on_packed_windows(
     settings, write_config, tmp_path, capsys
 ):

@@ -108,15 +108,31 @@ def _load_models(config: ExtrapolateConfig) -> dict[str, Loaded]:
                 f"{first.model_config}: one table compares one architecture, and "
                 f"only {', '.join(COMPUTED)} may differ"
             )
-        # An imported model names a tokenizer alone.
-        own = {key: model.meta["data"].get(key) for key in first.meta["data"]}
-        if own != first.meta["data"]:
-            raise ValueError(
-                f"model {label!r} was trained on other documents or with another "
-                "tokenizer than "
-                f"{PRETRAINED!r}: {model.meta['data']} and {first.meta['data']}"
-            )
+        _check_data(config, label, model, first)
     return models
+
+
+def _check_data(
+    config: ExtrapolateConfig, label: str, model: Loaded, first: Loaded
+) -> None:
+    """Refuses models that the same text is not the same to, or not equally new."""
+    trained, own = first.meta["data"], model.meta["data"]
+    names = [one.meta["config"]["data"] for one in (model, first)]
+    if own["tokenizer"] != trained["tokenizer"]:
+        tokenizers = " and ".join(repr(data["tokenizer"]) for data in names)
+        raise ValueError(
+            f"model {label!r} was trained with another tokenizer than {PRETRAINED!r} "
+            f"({tokenizers}), which gives the same text other tokens: measure each in "
+            "a table of its own"
+        )
+    # With documents of its own the table reads none of those held out.
+    if config.documents is None and own.get("corpus") != trained.get("corpus"):
+        corpora = " and ".join(repr(data.get("corpus")) for data in names)
+        raise ValueError(
+            f"model {label!r} was trained on other documents than {PRETRAINED!r} "
+            f"(corpora {corpora}), among which those held out from the one could be: "
+            "give documents, a folder or file of texts that none was trained on"
+        )
 
 
 def check_encodings(

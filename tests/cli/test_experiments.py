@@ -331,6 +331,40 @@ def test_models_tuned_in_another_dtype_or_with_other_memory_share_a_table(
     assert [row["label"] for row in rows] == ["truncated", "tuned"]
 
 
+def test_models_of_several_corpora_share_a_table_on_documents_that_it_names(
+    tuned, write_config, tmp_path, capsys
+):
+    other = tmp_path / "other"
+    other.mkdir()
+    for number in range(12):
+        (other / f"{number}.txt").write_text(f"Fellow citizens, {number}. " * 20)
+    values = tuned(data={"corpus": str(other)})
+    with pytest.raises(SystemExit):
+        run("extrapolate", write_config(values), tmp_path / "far")
+    said = capsys.readouterr().err
+    assert "model 'tuned' was trained on other documents" in said
+    assert "give documents" in said
+    (tmp_path / "new.txt").write_text("Peace to the people of the union. " * 20)
+    values["documents"] = str(tmp_path / "new.txt")
+    run("extrapolate", write_config(values), tmp_path / "far")
+    rows = json.loads((tmp_path / "far" / "results.json").read_text())["rows"]
+    assert [row["label"] for row in rows] == ["truncated", "tuned"]
+
+
+def test_models_of_several_tokenizers_share_no_table(
+    tuned, write_config, settings, tmp_path, capsys
+):
+    values = tuned()
+    settings["data"]["tokenizer"] = "bpe:257"  # as many tokens as there are bytes
+    run("pretrain", write_config(settings), tmp_path / "bpe")
+    values["models"]["tuned"] = str(tmp_path / "bpe")
+    values["documents"] = settings["data"]["corpus"]
+    with pytest.raises(SystemExit):
+        run("extrapolate", write_config(values), tmp_path / "far")
+    said = capsys.readouterr().err
+    assert "another tokenizer than 'pretrained' ('bpe:257' and 'bytes')" in said
+
+
 def test_pretrain_killed_at_any_moment_ends_with_the_same_bits(
     settings, write_config, tmp_path
 ):

@@ -10,10 +10,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from rope_lab.cli.config import PretrainConfig
 from rope_lab.interop.pretrained import depends_on_length
 from rope_lab.logic import logic_from_dict
 from rope_lab.logic.inherit import completed
-from rope_lab.model import ModelConfig, model_structure
+from rope_lab.model import ModelConfig, build_logic, model_structure
 from rope_lab.training import from_nested, load_parameters
 
 
@@ -61,6 +62,41 @@ class Loaded:
         config = self.meta["config"]
         follows = "imported_from" in config and config.get("length") is None
         return _logic(self.meta, length if follows else None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """A model yet to be trained: what a `Loaded` will say to the rows measured on it.
+
+    Attributes:
+      model_config: of any vocabulary.
+      own: the logic it is to be trained with, or one per layer.
+      train_length: tokens per sequence.
+    """
+
+    model_config: ModelConfig
+    own: Any
+    train_length: int
+
+    @property
+    def params(self) -> Any:
+        """Shapes and dtypes of its parameters, learned biases among them."""
+        return model_structure(self.model_config, self.own)[1]
+
+    def completed(self, spec: Any) -> Any:
+        """As `Loaded.completed` will have it."""
+        return completed(spec, self.own)
+
+
+def planned(config: PretrainConfig) -> Planned:
+    """The model that a pretraining will make.
+
+    Raises:
+      ValueError: a model or a logic that cannot be.
+    """
+    model_config = config.model.model_config(vocab_size=1)
+    own = build_logic(config.model.logic, model_config)
+    return Planned(model_config, own, config.data.length)
 
 
 def identity_of(params: Any) -> str:

@@ -61,11 +61,28 @@ class ValidationConfig:
     """Loss on held-out windows, while training."""
 
     every: int = 200  # steps
-    num_windows: int = 32
+    num_windows: int = 32  # 0: none, for a corpus of which nothing is held out
     packed: bool = False  # of short documents packed, not from inside long ones
 
     def __post_init__(self):
-        checks.at_least(1, every=self.every, num_windows=self.num_windows)
+        checks.at_least(1, every=self.every)
+        checks.at_least(0, num_windows=self.num_windows)
+
+
+def _check_validation(config: PretrainConfig | FinetuneConfig) -> None:
+    """Refuses a validation of nothing, and the best checkpoints by none."""
+    if config.validation.num_windows:
+        if config.data.held_out_fraction == 0:
+            raise checks.Meaningless(
+                "data.held_out_fraction is 0, which leaves nothing to validate on: "
+                "hold out a share of the documents, or train without validation by "
+                "validation.num_windows=0"
+            )
+    elif config.training.keep_best:
+        raise checks.Meaningless(
+            f"training.keep_best is {config.training.keep_best}, the best by the loss "
+            "in validation, and validation.num_windows=0 asks for none: set one of them"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +95,9 @@ class PretrainConfig:
     validation: ValidationConfig = ValidationConfig()
     mesh: MeshConfig = MeshConfig()
     seed: int = 0  # of the parameters; data.seed orders the data
+
+    def __post_init__(self):
+        _check_validation(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,6 +124,7 @@ class FinetuneConfig:
 
     def __post_init__(self):
         checks.logic("logic", self.logic)
+        _check_validation(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,7 +155,8 @@ class ExtrapolateConfig:
     packed: bool = False  # windows of short documents packed, not from inside long ones
     num_windows: int = 32  # per length, of different documents first
     num_repeated_windows: int = 16  # of one passage repeated; 0 measures none
-    repeat_length: int | None = None  # tokens of that passage; None: half the train one
+    # tokens of that passage; None: half the training length, where so many fit
+    repeat_length: int | None = None
     far_repeat_length: int | None = None  # as many windows of a longer passage repeated
     seed: int = 0  # of the windows
     data_dir: str | None = None  # None: $ROPE_LAB_DATA, else ~/.cache/rope_lab

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rope_lab.cli import record
-from rope_lab.cli.checkpoints import load_checkpoint
+from rope_lab.cli.checkpoints import load_checkpoint, planned
 from rope_lab.cli.config import (
     PRETRAINED,
     DemoConfig,
@@ -22,7 +22,12 @@ from rope_lab.cli.config import (
     FinetuneConfig,
     read,
 )
-from rope_lab.cli.extrapolate import check_encodings, extrapolate
+from rope_lab.cli.extrapolate import (
+    check_encodings,
+    check_learned,
+    check_text,
+    extrapolate,
+)
 from rope_lab.cli.figures import draw_figures
 from rope_lab.cli.finetune import finetune
 from rope_lab.cli.pretrain import pretrain
@@ -100,12 +105,15 @@ def _check_logics(
     config: DemoConfig, tunings: dict[str, FinetuneConfig], measuring: ExtrapolateConfig
 ) -> None:
     """Builds every logic that some phase will need; raises ValueError if one cannot."""
-    model_config = config.pretrain.model.model_config(vocab_size=1)
-    trained = config.pretrain.data.length
-    build_logic(config.pretrain.model.logic, model_config)
-    for tuning in tunings.values():
-        build_logic(resolve(tuning.logic, trained, tuning.data.length), model_config)
-    check_encodings(measuring, model_config, trained)
+    first = planned(config.pretrain)
+    models = {PRETRAINED: first}
+    for label, tuning in tunings.items():
+        spec = resolve(tuning.logic, first.train_length, tuning.data.length)
+        own = build_logic(first.completed(spec), first.model_config)
+        check_learned(own, first, f"config.finetune[{label!r}]")
+        models[label] = dataclasses.replace(first, own=own)
+    check_encodings(measuring, models)
+    check_text(measuring, dataclasses.asdict(config.pretrain.data))
 
 
 def _describe_run(config: DemoConfig, workdir: Path) -> dict[str, Any]:

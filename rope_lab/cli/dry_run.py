@@ -29,6 +29,7 @@ from rope_lab.cli.config import (
 )
 from rope_lab.cli.demo import sections as demo_sections
 from rope_lab.cli.evaluation_config import PerplexitySection
+from rope_lab.cli.extrapolate import repeated_passages
 from rope_lab.cli.grid import make_cells
 from rope_lab.cli.opening import open_checkpoint
 from rope_lab.cli.plan import vocabulary
@@ -140,17 +141,21 @@ def _posgen(config: PosGenStudyConfig) -> Iterator[Part]:
 
 def _extrapolate(config: ExtrapolateConfig) -> Iterator[Part]:
     loaded = load_checkpoint(config.models[PRETRAINED], config.average)
-    yield from _measuring(config, loaded.model_config, loaded.logic(), "measuring")
+    model, logic = loaded.model_config, loaded.logic()
+    yield from _measuring(config, model, logic, loaded.train_length, "measuring")
 
 
 def _measuring(
-    config: ExtrapolateConfig, model: ModelConfig, logic: Any, label: str
+    config: ExtrapolateConfig,
+    model: ModelConfig,
+    logic: Any,
+    train_length: int,
+    label: str,
 ) -> Iterator[Part]:
     """Every row as the model's own encoding."""
     rows = len(config.encodings) + 1  # that of truncated context
     for length in config.lengths:
-        far = config.far_repeat_length
-        kinds = 1 + (far is not None and 2 * far <= length)
+        kinds = len(repeated_passages(config, train_length, length))
         windows = config.num_windows
         if config.packed:
             windows = windows * max(config.lengths) // length
@@ -165,7 +170,7 @@ def _both(
     model = training.model.model_config(vocabulary(training.data.tokenizer))
     logic = build_logic(training.model.logic, model)
     yield _training(training, model, logic, label)
-    yield from _measuring(measuring, model, logic, label)
+    yield from _measuring(measuring, model, logic, training.data.length, label)
 
 
 def _study(config: StudyConfig) -> Iterator[Part]:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rope_lab.cli import record
-from rope_lab.cli.checkpoints import Loaded, load_checkpoint
+from rope_lab.cli.checkpoints import Loaded, Planned, load_checkpoint
 from rope_lab.cli.config import PRETRAINED, ExtrapolateConfig
 from rope_lab.cli.extrapolate_page import write_page
 from rope_lab.cli.specs import resolve
@@ -40,6 +40,7 @@ from rope_lab.evaluation import (
 )
 from rope_lab.evaluation.results import FAR_REPEATED, NATURAL, REPEATED
 from rope_lab.model import ModelConfig, build_logic, count_parameters
+from rope_lab.model.config import COMPUTED
 from rope_lab.model.learned import with_learned
 from rope_lab.training.progress import format_seconds
 
@@ -51,13 +52,13 @@ def extrapolate(config: ExtrapolateConfig, workdir: str | Path) -> dict[str, Any
 
     The row "truncated" is always there: the pretrained model under its own logic, in
     windows of the training length. Every row is built before the first is measured, so
-    that a wrong option ends the run at once.
+    that a wrong option ends the run at once. Models may have been trained in several
+    dtypes: all are measured as the pretrained one is computed.
     """
     models = _load_models(config)
     first = models[PRETRAINED]
-    check_encodings(config, first.model_config, first.train_length)
+    check_encodings(config, models)
     rows = _rows(config, models)
-    _check_learned(rows, models, config.lengths)
     windows = _windows(config, first)
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -101,54 +102,93 @@ def _load_models(config: ExtrapolateConfig) -> dict[str, Loaded]:
     }
     first = models[PRETRAINED]
     for label, model in models.items():
-        if model.model_config != first.model_config:
+        if not model.model_config.same_parameters(first.model_config):
             raise ValueError(
                 f"model {label!r} is {model.model_config}, but {PRETRAINED!r} is "
-                f"{first.model_config}: one table compares one architecture"
+                f"{first.model_config}: one table compares one architecture, and "
+                f"only {', '.join(COMPUTED)} may differ"
             )
-        # An imported model names a tokenizer alone.
-        own = {key: model.meta["data"].get(key) for key in first.meta["data"]}
-        if own != first.meta["data"]:
-            raise ValueError(
-                f"model {label!r} was trained on other documents or with another "
-                "tokenizer than "
-                f"{PRETRAINED!r}: {model.meta['data']} and {first.meta['data']}"
-            )
+        _check_data(config, label, model, first)
     return models
 
 
-def check_encodings(
-    config: ExtrapolateConfig, model_config: ModelConfig, train_length: int
+def _check_data(
+    config: ExtrapolateConfig, label: str, model: Loaded, first: Loaded
 ) -> None:
-    """Build every row's logic at every length, and check the models that rows name.
+    """Refuses models that the same text is not the same to, or not equally new."""
+    trained, own = first.meta["data"], model.meta["data"]
+    names = [one.meta["config"]["data"] for one in (model, first)]
+    if own["tokenizer"] != trained["tokenizer"]:
+        tokenizers = " and ".join(repr(data["tokenizer"]) for data in names)
+        raise ValueError(
+            f"model {label!r} was trained with another tokenizer than {PRETRAINED!r} "
+            f"({tokenizers}), which gives the same text other tokens: measure each in "
+            "a table of its own"
+        )
+    # With documents of its own the table reads none of those held out.
+    if config.documents is None and own.get("corpus") != trained.get("corpus"):
+        corpora = " and ".join(repr(data.get("corpus")) for data in names)
+        raise ValueError(
+            f"model {label!r} was trained on other documents than {PRETRAINED!r} "
+            f"(corpora {corpora}), among which those held out from the one could be: "
+            "give documents, a folder or file of texts that none was trained on"
+        )
+
+
+def check_encodings(
+    config: ExtrapolateConfig, models: Mapping[str, Loaded | Planned]
+) -> None:
+    """Build every row's logic at every length as the model it names would have it.
 
     Raises:
-      ValueError: names the row and says what is wrong with it.
+      ValueError: names the row and says what is wrong with it: no such model or logic,
+        or one that learns what its model has no parameters for, or not what.
     """
+    first = models[PRETRAINED]
     for row in config.encodings:
-        label, model, _ = split_row(row)
-        if model not in config.models:
+        label, name, _ = split_row(row)
+        if name not in models:
             raise ValueError(
-                f"encoding {label!r} asks for model {model!r}; there are "
-                f"{sorted(config.models)}"
+                f"encoding {label!r} asks for model {name!r}; there are "
+                f"{sorted(models)}"
             )
         for length in config.lengths:
-            build_encoding(row, model_config, train_length, length)
+            logic = build_encoding(
+                row,
+                first.model_config,
+                first.train_length,
+                length,
+                models[name].completed,
+            )
+            check_learned(logic, models[name], f"encoding {label!r} on model {name!r}")
 
 
-def _check_learned(rows: list[Row], models: dict[str, Loaded], lengths) -> None:
+def check_text(config: ExtrapolateConfig, data: Mapping[str, Any]) -> None:
+    """Refuses to measure on held-out documents where there are none.
+
+    data: the section of the config that the model is trained with.
+    """
+    if config.documents is not None:
+        return
+    if "corpus" not in data:
+        raise ValueError(
+            f"the checkpoint {PRETRAINED!r} was imported and names no corpus: give "
+            "documents, a folder or file of texts"
+        )
+    if data["held_out_fraction"] == 0:
+        raise ValueError(
+            f"corpus {data['corpus']!r} is trained on whole (data.held_out_fraction is "
+            "0), so there is nothing held out to measure on: give documents, a folder "
+            "or file of other texts"
+        )
+
+
+def check_learned(logic: Any, model: Loaded | Planned, where: str) -> None:
     """Refuses a logic that learns what its model has no parameters for, or not what."""
-    for row in rows:
-        model = models[row.model]
-        for length in lengths:
-            try:
-                with_learned(
-                    row.logic_for(length), model.params, model.model_config.num_layers
-                )
-            except ValueError as error:
-                raise ValueError(
-                    f"encoding {row.label!r} on model {row.model!r}: {error}"
-                ) from None
+    try:
+        with_learned(logic, model.params, model.model_config.num_layers)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _rows(config: ExtrapolateConfig, models: dict[str, Loaded]) -> list[Row]:
@@ -177,7 +217,19 @@ def split_row(row: Any) -> tuple[str, str, Any]:
     if row["label"] == TRUNCATED:
         raise ValueError(f"the row {TRUNCATED!r} is always there; rename the encoding")
     spec = {key: row[key] for key in row if key not in ("label", "model")}
-    return row["label"], row.get("model", PRETRAINED), spec.get("layers", spec)
+    if "layers" in spec:
+        spec = _layers(row["label"], spec)
+    return row["label"], row.get("model", PRETRAINED), spec
+
+
+def _layers(label: str, spec: dict[str, Any]) -> Any:
+    beside = [key for key in spec if key != "layers"]
+    if beside:
+        raise ValueError(
+            f"encoding {label!r} has layers and beside them {', '.join(beside)}, which "
+            "nothing reads there: write it into each spec of layers"
+        )
+    return spec["layers"]
 
 
 def build_encoding(
@@ -185,16 +237,16 @@ def build_encoding(
     model_config: ModelConfig,
     train_length: int,
     length: int,
-    complete: Callable[[Any], Any] | None = None,
+    complete: Callable[[Any], Any],
 ) -> Any:
     """The logic of a row at a length; a ValueError names the row.
 
-    complete: `Loaded.completed` of the model it is measured on, where there is one yet.
+    complete: `completed` of the model it is measured on, loaded or planned.
     """
     label, _, spec = split_row(row)
     try:
         spec = resolve(spec, train_length, length)
-        return build_logic(complete(spec) if complete else spec, model_config)
+        return build_logic(complete(spec), model_config)
     except ValueError as error:
         raise ValueError(f"encoding {label!r} at length {length}: {error}") from None
 
@@ -203,20 +255,13 @@ def _windows(
     config: ExtrapolateConfig, first: Loaded
 ) -> dict[int, dict[str, EvaluationWindows]]:
     shared = _text(config, first)
-    repeat, far = config.repeat_length, config.far_repeat_length
-    if repeat is None:
-        repeat = first.train_length // 2
     windows: dict[int, dict[str, EvaluationWindows]] = {}
     for length in config.lengths:
         count, cut = config.num_windows, evaluation_windows
         if config.packed:  # the same tokens at every length
             count, cut = count * max(config.lengths) // length, packed_windows
         windows[length] = {NATURAL: cut(*shared, length, count, config.seed)}
-        if not config.num_repeated_windows:
-            continue
-        passages = {REPEATED: repeat}
-        if far is not None and 2 * far <= length:  # at least two copies
-            passages[FAR_REPEATED] = far
+        passages = repeated_passages(config, first.train_length, length)
         for kind, passage in passages.items():
             windows[length][kind] = evaluation_windows(
                 *shared, length, config.num_repeated_windows, config.seed, passage
@@ -224,15 +269,31 @@ def _windows(
     return windows
 
 
+def repeated_passages(
+    config: ExtrapolateConfig, train_length: int, length: int
+) -> dict[str, int]:
+    """Kind of repeated text -> tokens of its passage, of what is measured at a length.
+
+    A passage that the config names has to fit; one that it leaves open is left out
+    where it does not, and so is the far one where it would not come twice.
+    """
+    if not config.num_repeated_windows:
+        return {}
+    passages, far = {}, config.far_repeat_length
+    if config.repeat_length is not None:
+        passages[REPEATED] = config.repeat_length
+    elif train_length // 2 <= length:
+        passages[REPEATED] = train_length // 2
+    if far is not None and 2 * far <= length:
+        passages[FAR_REPEATED] = far
+    return passages
+
+
 def _text(config: ExtrapolateConfig, first: Loaded) -> tuple[Corpus, Tokenizer, str]:
     """What is measured on: a corpus, its tokenizer, and the split to read."""
     data, trained = first.meta["config"]["data"], first.meta["data"]
     own = None
-    if config.documents is None and "corpus" not in data:
-        raise ValueError(
-            f"the checkpoint {PRETRAINED!r} was imported and names no corpus: give "
-            "documents, a folder or file of texts"
-        )
+    check_text(config, data)
     if config.documents is None or data["tokenizer"].startswith("bpe:"):
         own = load_corpus(data["corpus"], config.data_dir, data["held_out_fraction"])
         if own.split_checksum("train") != trained["corpus"]:

@@ -101,9 +101,10 @@ def _nats(statistic: dict[str, Any] | None) -> str:
 
 
 def _repeated(results: Results) -> list[str]:
-    if REPEATED not in results["rows"][0]["cells"][str(results["lengths"][0])]:
+    targets = results["targets"]
+    lengths = [n for n in results["lengths"] if REPEATED in targets[str(n)]]
+    if not lengths:
         return []
-    lengths = results["lengths"]
     return [
         "## One passage repeated",
         "Accuracy, and loss in brackets: half the training length, over and over. "

@@ -42,7 +42,7 @@ def draw_figures(
     }
     if pretrained.train_length in results["lengths"]:
         figures["context_use"] = plots.context_use(results, folder / "context_use.png")
-    if all("repeated" in kinds for kinds in results["targets"].values()):
+    if "repeated" in results["targets"][str(longest)]:
         figures["accuracy"] = plots.accuracy_by_text(results, folder / "accuracy.png")
     logics = _banded_logics(results, longest)
     length = 2 * pretrained.train_length

@@ -122,7 +122,10 @@ def train_run(
     progress = Progress(training.num_steps, label=workdir.name) if is_first() else None
     if progress is not None:
         progress.message(describe)
-    evaluate = make_validation(graphdef, logic, source, validation, mesh)
+    evaluate, eval_every = None, None
+    if validation.num_windows:
+        evaluate = make_validation(graphdef, logic, source, validation, mesh)
+        eval_every = validation.every
     start = created(lambda p: init_state(p, optimizer, training, seed), mesh, params)
     kept = training.keep_checkpoints, training.keep_every, training.keep_best
     sinks = training.tensorboard, training.wandb
@@ -149,7 +152,7 @@ def train_run(
             meta,
             progress,
             evaluate,
-            validation.every,
+            eval_every,
             mesh,
             training_flops(model, parameters, meta["config"]["data"]["length"]),
             begun,

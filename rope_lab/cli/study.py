@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rope_lab.cli import record
-from rope_lab.cli.checkpoints import load_checkpoint
+from rope_lab.cli.checkpoints import load_checkpoint, planned
 from rope_lab.cli.config import (
     PRETRAINED,
     ExtrapolateConfig,
@@ -26,7 +26,7 @@ from rope_lab.cli.config import (
     TrainedConfig,
     read,
 )
-from rope_lab.cli.extrapolate import check_encodings, extrapolate
+from rope_lab.cli.extrapolate import check_encodings, check_text, extrapolate
 from rope_lab.cli.pretrain import pretrain
 from rope_lab.cli.run_folder import first_commit
 from rope_lab.cli.sittings import Kept, kept_models, load_page
@@ -36,7 +36,7 @@ from rope_lab.data import PackedSequences, packed_sequences
 from rope_lab.evaluation import load_results, save_results
 from rope_lab.evaluation.combine import combine
 from rope_lab.evaluation.results import Results
-from rope_lab.model import build_logic, count_parameters
+from rope_lab.model import count_parameters
 from rope_lab.training import TrainingDiverged
 
 RESULTS = "results.json"
@@ -132,9 +132,12 @@ def _check(models: list[_Model]) -> None:
         if twice:
             raise ValueError(f"two models or rows are called {twice[0]!r}")
     for model in models:
-        model_config = model.training.model.model_config(vocab_size=1)
-        build_logic(model.training.model.logic, model_config)
-        check_encodings(model.measuring, model_config, model.training.data.length)
+        check_text(model.measuring, dataclasses.asdict(model.training.data))
+        try:
+            own = planned(model.training)
+        except ValueError as error:
+            raise ValueError(f"model {model.label!r}: {error}") from None
+        check_encodings(model.measuring, {PRETRAINED: own})
 
 
 def _kept(config: StudyConfig, models: list[_Model]) -> dict[str, Kept]:

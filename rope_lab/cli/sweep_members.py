@@ -26,7 +26,8 @@ from jax.sharding import Mesh
 from rope_lab.cli.config import PretrainConfig, read
 from rope_lab.cli.pretrain import pretrain_meta
 from rope_lab.cli.run_folder import describe_run, only_here
-from rope_lab.data import batches, evaluation_windows, packed_sequences
+from rope_lab.cli.validation import validation_windows
+from rope_lab.data import batches, packed_sequences
 from rope_lab.evaluation import save_results
 from rope_lab.evaluation.members import score_members
 from rope_lab.evaluation.results import SCHEMA_VERSION
@@ -38,7 +39,7 @@ from rope_lab.training import (
     make_optimizer,
     make_train_step,
 )
-from rope_lab.training.members import Member, member_state, train_members
+from rope_lab.training.members import Evaluate, Member, member_state, train_members
 from rope_lab.training.sweep import (
     init_members,
     make_member_step,
@@ -152,15 +153,13 @@ def _member(
     )
 
 
-def _evaluation(group: Group, graphdef: Any, logic: Any):
-    source, count = group.sources[0], group.first.validation.num_windows
-    length = group.first.data.length
-    windows = evaluation_windows(
-        source.corpus, source.tokenizer, "held_out", length, count
-    )
+def _evaluation(group: Group, graphdef: Any, logic: Any) -> Evaluate | None:
+    if not group.first.validation.num_windows:
+        return None
+    tokens_NS = validation_windows(group.sources[0], group.first.validation)
 
     def evaluate(state) -> list[dict[str, float]]:
-        scores = score_members(graphdef, state.params, windows.tokens, logic)
+        scores = score_members(graphdef, state.params, tokens_NS, logic)
         means = zip(scores.loss.mean(axis=1), scores.accuracy.mean(axis=1), strict=True)
         return [{"loss": float(a), "accuracy": float(b)} for a, b in means]
 

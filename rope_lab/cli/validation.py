@@ -21,14 +21,8 @@ from rope_lab.training import TrainState, cross_entropy, global_batch, own_rows
 from rope_lab.training.step import on_mesh
 
 
-def make_validation(
-    graphdef: Any,
-    logic: Any,
-    source: PackedSequences,
-    config: ValidationConfig,
-    mesh: Mesh,
-) -> Callable[[TrainState], dict[str, float]]:
-    """state -> mean loss in nats per token and accuracy, over all windows.
+def validation_windows(source: PackedSequences, config: ValidationConfig) -> np.ndarray:
+    """int32[num_windows, length + 1]: held-out text at the length trained at.
 
     Raises:
       ValueError: the held-out text has fewer windows than are asked for.
@@ -47,6 +41,22 @@ def make_validation(
             f"packed holds {len(windows.tokens)} windows of the length trained at; ask "
             "for fewer, or hold out more"
         )
+    return windows.tokens
+
+
+def make_validation(
+    graphdef: Any,
+    logic: Any,
+    source: PackedSequences,
+    config: ValidationConfig,
+    mesh: Mesh,
+) -> Callable[[TrainState], dict[str, float]]:
+    """state -> mean loss in nats per token and accuracy, over all windows.
+
+    Raises:
+      ValueError: see `validation_windows`.
+    """
+    tokens_NS = validation_windows(source, config)
     arrays, structure = split_logic(logic)
 
     @jax.jit
@@ -57,14 +67,14 @@ def make_validation(
             logic, batch["number"][:, 0], inputs_BT.shape[1]
         )
         logits_BTV = apply_model(graphdef, params, inputs_BT, logic, positions)
-        total = np.float32(windows.tokens[:, 1:].size)
+        total = np.float32(tokens_NS[:, 1:].size)
         weights_BT = batch["weights"]
         return cross_entropy(
             logits_BTV, batch["targets"], weights_BT, total_weight=total
         )[1]
 
     scored = on_mesh(score, mesh)
-    batches = list(_batches(windows.tokens, mesh))
+    batches = list(_batches(tokens_NS, mesh))
 
     def evaluate(state: TrainState) -> dict[str, float]:
         scores = [jax.device_get(scored(state.params, b, arrays)) for b in batches]

@@ -212,6 +212,12 @@ def _held_out(name: str, words: np.ndarray, fraction: float, seed: int) -> np.nd
     group = np.concatenate([[0], np.cumsum(differs)])
     distinct = int(group[-1]) + 1
     held_out = round(fraction * distinct)
+    if distinct == 1 and fraction > 0:
+        raise ValueError(
+            f"corpus {name!r} is 1 document, of which nothing can be held out: a file "
+            "of plain text is one document, so divide it into several files or write "
+            "a .jsonl file with a document in each line; or give held_out_fraction 0"
+        )
     if held_out == distinct or (held_out == 0 and fraction > 0):
         empty = "train" if held_out else "held_out"
         raise ValueError(

@@ -120,6 +120,12 @@ class ModelConfig:
                 )
         return dataclasses.replace(self, **changes)
 
+    def same_parameters(self, other: ModelConfig) -> bool:
+        """Whether parameters of one mean the same in the other, however computed."""
+        plain = dict.fromkeys(COMPUTED)
+        some, others = dataclasses.asdict(self), dataclasses.asdict(other)
+        return some | plain == others | plain
+
     @property
     def value_dim(self) -> int:
         """C, of the values of each key head."""

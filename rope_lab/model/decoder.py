@@ -258,6 +258,10 @@ def build_logic(
 
     The name is one of the catalogue, or a pattern over all layers: "hwfa", "hwfa2". A
     list must divide or equal the number of layers; equal specs share one logic.
+
+    Raises:
+      ValueError: an unknown name or option, a pattern that does not fit the layers, or
+        biases for another number of heads than the model's.
     """
     if isinstance(spec, dict):
         return _built(spec, config)
@@ -293,7 +297,9 @@ def _built(spec: dict[str, Any], config: ModelConfig):
         raise ValueError(f"a position logic needs a name: {spec}")
     options = {key: value for key, value in spec.items() if key != "name"}
     if spec["name"] not in PATTERNS:
-        return position_logic(spec["name"], head_dim=config.head_dim, **options)
+        logic = position_logic(spec["name"], head_dim=config.head_dim, **options)
+        logic.check_heads(config.num_heads, config.head_dim)
+        return logic
     pattern = PATTERNS[spec["name"]]
     try:
         inspect.signature(pattern).bind(config.num_layers, head_dim=0, **options)

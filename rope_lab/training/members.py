@@ -67,7 +67,7 @@ def train_members(
     logic: Any,
     members: Sequence[Member],
     progress: Progress,
-    evaluate: Evaluate,
+    evaluate: Evaluate | None,
     eval_every: int,
 ) -> TrainState:
     """Trains all members up to `config.num_steps`, from where all of them are.
@@ -84,7 +84,8 @@ def train_members(
       logic: stacked like the state.
       members: their folders, in the order of the state.
       progress: a line per `log_every` steps, of the mean loss and all tokens.
-      evaluate: stacked state -> metrics of each member, written as `eval/<name>`.
+      evaluate: stacked state -> metrics of each member, written as `eval/<name>`;
+        None: none.
       eval_every: steps between evaluations; the last step is always one.
 
     Returns:
@@ -110,7 +111,7 @@ def train_members(
             group.add(step, metrics)
             if every(config.log_every, step):
                 report(step)
-            if every(eval_every, step):
+            if evaluate is not None and every(eval_every, step):
                 group.write_evaluation(step, evaluate(state))
             stop = stopped(step)
             if every(config.checkpoint_every, step) or stop:

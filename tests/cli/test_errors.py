@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from rope_lab.cli.commands import COMMANDS
+from rope_lab.cli.extrapolate import split_row
 from rope_lab.cli.main import main, run_experiment
 from rope_lab.cli.run_folder import only_here
 from rope_lab.training import Checkpoints, TrainingDiverged
@@ -198,3 +199,11 @@ def test_models_of_the_demo_that_have_no_folder_of_their_own_are_refused(
     }
     line = message(capsys, "demo", write_config(values), tmp_path / "run")
     assert f"the label {labels[0]!r} gives no folder of its own" in line
+
+
+def test_options_beside_the_layers_of_a_row_are_refused_by_name():
+    row = {"label": "Mixed", "model": "other", "layers": [{"name": "rope"}]}
+    assert split_row(row) == ("Mixed", "other", [{"name": "rope"}])
+    for key in ("log_n", "sliding_window", "train_lenght", "name"):
+        with pytest.raises(ValueError, match=f"'Mixed' has layers.*{key}.*each spec"):
+            split_row(row | {key: 4})

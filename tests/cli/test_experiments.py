@@ -146,6 +146,32 @@ def test_a_checkpoint_is_measured_on_other_documents_packed(
     assert page.count("[no interval: one document]") >= len(results["rows"])
 
 
+def test_a_passage_nobody_named_is_left_out_where_it_does_not_fit(
+    settings, write_config, tmp_path, capsys
+):
+    run("pretrain", write_config(settings), tmp_path / "base")
+    values = {
+        "models": {"pretrained": str(tmp_path / "base")},
+        "lengths": [4, 16],  # half the training length is 8
+        "encodings": [],
+        "num_windows": 2,
+        "num_repeated_windows": 2,
+        "page": str(tmp_path / "page"),
+        "data_dir": settings["data"]["data_dir"],
+    }
+    run("extrapolate", write_config(values), tmp_path / "far")
+    results = json.loads((tmp_path / "far" / "results.json").read_text())
+    found = {length: set(kinds) for length, kinds in results["targets"].items()}
+    assert found == {"4": {"natural"}, "16": {"natural", "repeated"}}
+    page = (tmp_path / "page" / "README.md").read_text()
+    told = page.partition("## One passage repeated")[2]
+    assert "| row | 16 |" in told
+    values["repeat_length"] = 8
+    with pytest.raises(SystemExit):
+        run("extrapolate", write_config(values), tmp_path / "named")
+    assert "repeat_length is 8 tokens" in capsys.readouterr().err
+
+
 def test_training_on_short_documents_is_validated_on_packed_windows(
     settings, write_config, tmp_path, capsys
 ):
@@ -168,6 +194,37 @@ def test_training_on_short_documents_is_validated_on_packed_windows(
     assert 0 < loss < 2 * np.log(256)
 
 
+def test_a_single_document_is_trained_on_without_validation(
+    settings, write_config, tmp_path, capsys
+):
+    file = tmp_path / "one.txt"
+    file.write_text("The people of the union. " * 40)
+    settings["data"] |= {"corpus": str(file), "held_out_fraction": 0.0}
+    config, base = write_config(settings), tmp_path / "base"
+    with pytest.raises(SystemExit):
+        run("pretrain", config, base)
+    assert "validation by validation.num_windows=0" in capsys.readouterr().err
+    settings["validation"] = {"num_windows": 0}
+    settings["training"]["keep_best"] = 1
+    with pytest.raises(SystemExit):
+        run("pretrain", write_config(settings), base)
+    assert "config.training.keep_best is 1" in capsys.readouterr().err
+    settings["training"]["keep_best"] = 0
+    assert not base.exists()
+    run("pretrain", write_config(settings), base)
+    assert "eval/" not in (base / "metrics.jsonl").read_text()
+    assert load_checkpoint(base).meta["step"] == 6
+    values = {
+        "models": {"pretrained": str(base)},
+        "encodings": [],
+        "lengths": [16],
+        "data_dir": settings["data"]["data_dir"],
+    }
+    with pytest.raises(SystemExit):
+        run("extrapolate", write_config(values), tmp_path / "far")
+    assert "nothing held out to measure on: give doc" in capsys.readouterr().err
+
+
 def test_a_wrong_encoding_stops_the_demo_before_it_trains(
     settings, write_config, tmp_path, capsys
 ):
@@ -185,18 +242,30 @@ def test_a_wrong_encoding_stops_the_demo_before_it_trains(
     assert not (tmp_path / "demo" / "pretrain").exists()
 
 
+@pytest.mark.parametrize(
+    ("logic", "expected"),
+    [
+        ({"name": "yran"}, "did you mean 'yarn'"),
+        ({"name": "t5", "num_heads": 2}, "config.finetune['YaRN']: the logic learns"),
+        (
+            {"name": "rope", "log_n": "train", "train_length": 99},
+            "encoding 'RoPE' at length 32: rope has train_length 16",
+        ),
+    ],
+)
 def test_a_wrong_fine_tuning_logic_stops_the_demo_before_it_trains(
-    settings, write_config, tmp_path, capsys
+    settings, write_config, tmp_path, capsys, logic, expected
 ):
+    row = {"label": "RoPE", "model": "YaRN", "name": "rope", "train_length": 16}
     values = {
         "pretrain": settings,
-        "finetune": {"YaRN": {**settings, "logic": {"name": "yran"}}},
-        "extrapolate": {"lengths": [32], "encodings": []},
+        "finetune": {"YaRN": {**settings, "logic": logic}},
+        "extrapolate": {"lengths": [32], "encodings": [row]},
     }
     del values["finetune"]["YaRN"]["model"]
     with pytest.raises(SystemExit):
         run("demo", write_config(values), tmp_path / "demo")
-    assert "did you mean 'yarn'" in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
     assert not (tmp_path / "demo" / "pretrain").exists()
 
 
@@ -221,6 +290,79 @@ def test_fine_tuning_starts_from_the_checkpoint_and_records_its_encoding(
     chex.assert_trees_all_close(base.params, tuned.params, atol=1e-6)
     assert base.logic().name == "rope" and tuned.logic().name == "yarn"
     assert tuned.logic().to_dict()["options"]["train_length"] == 16
+
+
+@pytest.fixture
+def tuned(settings, write_config, tmp_path):
+    """Changes of a model and of its data -> config of `extrapolate` with both."""
+    run("pretrain", write_config(settings), tmp_path / "base")
+
+    def make(model=None, data=None):
+        tuning = {
+            "checkpoint": str(tmp_path / "base"),
+            "logic": {"name": "rope"},
+            "model": model or {},
+            "data": settings["data"] | (data or {}),
+            "training": {**settings["training"], "num_steps": 1},
+            "validation": {"every": 1, "num_windows": 2},
+        }
+        run("finetune", write_config(tuning, "tune"), tmp_path / "tuned")
+        return {
+            "models": {
+                "pretrained": str(tmp_path / "base"),
+                "tuned": str(tmp_path / "tuned"),
+            },
+            "encodings": [{"label": "tuned", "model": "tuned", "name": "rope"}],
+            "lengths": [16],
+            "num_windows": 2,
+            "num_repeated_windows": 0,
+            "data_dir": settings["data"]["data_dir"],
+        }
+
+    return make
+
+
+def test_models_tuned_in_another_dtype_or_with_other_memory_share_a_table(
+    tuned, write_config, tmp_path
+):
+    values = tuned(model={"remat": "full", "dtype": "bfloat16"})
+    run("extrapolate", write_config(values), tmp_path / "far")
+    rows = json.loads((tmp_path / "far" / "results.json").read_text())["rows"]
+    assert [row["label"] for row in rows] == ["truncated", "tuned"]
+
+
+def test_models_of_several_corpora_share_a_table_on_documents_that_it_names(
+    tuned, write_config, tmp_path, capsys
+):
+    other = tmp_path / "other"
+    other.mkdir()
+    for number in range(12):
+        (other / f"{number}.txt").write_text(f"Fellow citizens, {number}. " * 20)
+    values = tuned(data={"corpus": str(other)})
+    with pytest.raises(SystemExit):
+        run("extrapolate", write_config(values), tmp_path / "far")
+    said = capsys.readouterr().err
+    assert "model 'tuned' was trained on other documents" in said
+    assert "give documents" in said
+    (tmp_path / "new.txt").write_text("Peace to the people of the union. " * 20)
+    values["documents"] = str(tmp_path / "new.txt")
+    run("extrapolate", write_config(values), tmp_path / "far")
+    rows = json.loads((tmp_path / "far" / "results.json").read_text())["rows"]
+    assert [row["label"] for row in rows] == ["truncated", "tuned"]
+
+
+def test_models_of_several_tokenizers_share_no_table(
+    tuned, write_config, settings, tmp_path, capsys
+):
+    values = tuned()
+    settings["data"]["tokenizer"] = "bpe:257"  # as many tokens as there are bytes
+    run("pretrain", write_config(settings), tmp_path / "bpe")
+    values["models"]["tuned"] = str(tmp_path / "bpe")
+    values["documents"] = settings["data"]["corpus"]
+    with pytest.raises(SystemExit):
+        run("extrapolate", write_config(values), tmp_path / "far")
+    said = capsys.readouterr().err
+    assert "another tokenizer than 'pretrained' ('bpe:257' and 'bytes')" in said
 
 
 def test_pretrain_killed_at_any_moment_ends_with_the_same_bits(

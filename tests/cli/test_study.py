@@ -13,6 +13,8 @@ from rope_lab.cli.study_page import write_page
 from rope_lab.data import packed_sequences
 from rope_lab.evaluation import load_results
 
+ALIBI_OF_8 = {"name": "alibi", "num_heads": 8}  # where the model has 2
+
 
 @pytest.fixture
 def values(settings):
@@ -201,6 +203,17 @@ def test_other_trainings_give_a_row_its_spread(values, write_config, tmp_path):
         write_page(tmp_path / "second" / "page", second, again=[first])
 
 
+def test_a_study_without_held_out_text_ends_before_it_trains(
+    values, write_config, tmp_path, capsys
+):
+    values["data"]["held_out_fraction"] = 0.0
+    values["validation"] = {"num_windows": 0}
+    with pytest.raises(SystemExit):
+        run(write_config(values), tmp_path / "study")
+    assert "nothing held out to measure on" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
 @pytest.mark.parametrize("option", ["earlier", "other_size", "again"])
 def test_the_other_results_must_be_of_a_study(
     values, write_config, tmp_path, capsys, option
@@ -243,6 +256,19 @@ def test_a_diverging_model_is_named_with_the_reason_and_the_others_go_on(
         ({"rows": [{"label": "PI", "name": "rope"}]}, "two models or rows are called"),
         ({"training": {"num_step": 3}}, "did you mean 'num_steps'"),
         ({"label": "rope"}, "two models or rows are called 'rope'"),
+        ({"logic": ALIBI_OF_8}, "model 'NoPE': this alibi logic was built"),
+        ({"rows": [{"label": "a", **ALIBI_OF_8}]}, "encoding 'a' at length 16: this"),
+        (
+            {"rows": [{"label": "a", "name": "kerple_log", "num_heads": 2}]},
+            "encoding 'a' on model 'pretrained': the logic learns",
+        ),
+        (
+            {
+                "logic": {"name": "rope", "log_n": "train", "train_length": 16},
+                "rows": [{"label": "a", "name": "yarn", "scale": 2, "train_length": 8}],
+            },
+            "encoding 'a' at length 16: yarn has train_length 8, but the model was",
+        ),
     ],
 )
 def test_a_wrong_model_or_row_stops_the_study_before_it_trains(

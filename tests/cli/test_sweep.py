@@ -80,6 +80,37 @@ def test_layers_with_patterns_of_their_own_share_a_program(settings, tmp_path):
     check_equal(tmp_path / "sweep" / cells[1].name, tmp_path / "alone")
 
 
+def test_cells_side_by_side_are_validated_on_packed_windows_as_those_alone(
+    settings, tmp_path
+):
+    settings["validation"]["packed"] = True
+    base = read(PretrainConfig, settings)
+    cells = make_cells(base, "seed=[0,1]")
+    names = [cell.name for cell in cells]
+    _prepare(tmp_path / "sweep", base, cells)
+    assert train_group(tmp_path / "sweep", names) == {}
+    pretrain(cells[0].config, tmp_path / "alone")
+    check_equal(tmp_path / "sweep" / cells[0].name, tmp_path / "alone")
+    settings["validation"]["num_windows"] = 10_000
+    base = read(PretrainConfig, settings)
+    _prepare(tmp_path / "few", base, make_cells(base, "seed=[0,1]"))
+    with pytest.raises(ValueError, match="num_windows is 10000, but the held-out"):
+        train_group(tmp_path / "few", names)
+
+
+def test_cells_of_a_corpus_held_in_whole_are_not_validated(settings, tmp_path):
+    settings["data"]["held_out_fraction"] = 0.0
+    settings["validation"]["num_windows"] = 0
+    config = read(SweepConfig, settings | {"grid": "seed=[0,1]"})
+    base = read(PretrainConfig, settings)
+    cells = make_cells(base, config.grid)
+    _prepare(tmp_path, base, cells)
+    assert train_group(tmp_path, [cell.name for cell in cells]) == {}
+    results = sweep(config, tmp_path)
+    assert [row["held_out_loss"] for row in results["cells"]] == [None, None]
+    assert "| seed-0 | " in (tmp_path / "table.md").read_text()
+
+
 def command(config, workdir, *options):
     start = [sys.executable, "-m", "rope_lab.cli.main", "sweep"]
     return [*start, f"--config={config}", f"--workdir={workdir}", *options]

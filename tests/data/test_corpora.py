@@ -218,6 +218,13 @@ def test_a_split_without_documents_is_refused(fraction, folder, tmp_path):
     assert "would be empty" in message and "20 distinct" in message
 
 
+def test_a_single_document_is_told_how_to_become_several(tmp_path):
+    (tmp_path / "book.txt").write_text("The people of the union.", "utf-8")
+    message = refused(tmp_path / "book.txt", tmp_path)
+    assert "is 1 document" in message and ".jsonl" in message
+    assert "held_out_fraction 0" in message
+
+
 @pytest.mark.parametrize("fraction", [-0.1, 1.0])
 def test_a_fraction_that_is_none_is_refused(fraction, folder, tmp_path):
     assert "[0, 1)" in refused(folder, tmp_path, held_out_fraction=fraction)

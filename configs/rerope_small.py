@@ -6,17 +6,16 @@
 Models are trained at 128 tokens on State of the Union addresses and read at 1,024;
 each then serves all of its rows. On two cores of an AMD EPYC a model trains at 27,000
 tokens/s, in 4 minutes; measuring takes 2 minutes for the one with 38 rows, of one row
-less than half: about 2 hours for the 22 models. On a core of an older one it was 13 and
-15 minutes, 9 hours in all. Killed and started again, it continues, and
+less than half: about 2 hours for the 22 models. On one core of older ones it is 13 to
+20 minutes and 1 to 15. Killed and started again, it continues, and
 `--config.earlier=experiments/rerope/results.json` goes on from the page alone. Results:
-experiments/rerope.
+experiments/rerope, RoPE, NTK-mixed, YaRN and ReRoPE w=L/2 at 32, 27, 86 and 87 % of
+repeated text at 8 times the length. At a learning rate of 5e-3 most models hardly learn
+text, and the order of the rows is another one.
 
-The two models of all untuned rows, trained again with other seeds (experiments/rerope
-says what they vary by), or at a lower learning rate (experiments/rerope/lower_rate), at
-which they learn far more:
+The two models of all untuned rows with other seeds, to see what they vary by:
 
     --config=configs/rerope_small.py:plain --config.seed=1 --config.data.seed=1
-    --config=configs/rerope_small.py:plain --config.training.learning_rate=3e-3
 
 With MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 MALLOC_ARENA_MAX=1 in the
 environment, so that glibc keeps its memory, it trains a fourth faster.

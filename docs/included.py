@@ -18,7 +18,6 @@ GENERATED = ROOT / "docs" / "generated"
 INCLUDED = {
     "experiments/rerope/README.md": "study_rerope",
     "experiments/rerope/smaller/README.md": "study_rerope_smaller",
-    "experiments/rerope/lower_rate/README.md": "study_rerope_lower_rate",
     "experiments/stories/README.md": "study_stories",
     "experiments/stories/finetuned/README.md": "study_stories_finetuned",
     "experiments/smollm2/README.md": "study_smollm2",

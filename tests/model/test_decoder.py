@@ -404,3 +404,12 @@ def test_equal_specs_share_a_logic_also_where_they_hold_arrays():
     assert first is second and len({id(x) for x in (second, third, fourth)}) == 3
     pair = build_logic(carried, config)
     assert pair[0] is pair[1]
+
+
+def test_a_bias_for_another_number_of_heads_than_the_models_is_not_built():
+    config = ModelConfig(vocab_size=9, num_layers=2, num_heads=2, num_kv_heads=1)
+    alibi = {"name": "alibi", "num_heads": 8}
+    for spec in (alibi, [{"name": "rope"}, alibi]):
+        with pytest.raises(ValueError, match="built for num_heads 8.* have 2 heads"):
+            build_logic(spec, config)
+    assert build_logic({"name": "alibi", "num_heads": 2}, config).bias.num_heads == 2
